@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FATTR_NPZ_H
+#define FATTR_NPZ_H
+
+/* NumPy files for hosts that have none of their own: a library beside libfattr (pkg-config fattr-npz), so that the core needs no zip reader.
+ * Errors are reported as everywhere, through fa_error_message(); memory comes from the C library. */
+
+#include <fattr/array.h>
+#include <fattr/context.h>
+#include <fattr/refset.h>
+
+/** The arrays of one .npz file, or the single array of a .npy file. Immutable: safe from many threads. */
+typedef struct fa_npz fa_npz;
+
+/**
+ * Reads a .npz archive (stored or deflated) or a .npy file, told apart by content. Little-endian, C order or Fortran order (transposed on
+ * reading); bool, (u)int8 to (u)int64, float16, float32, float64. Arrays of other types are listed but cannot be viewed.
+ * @return FA_ERR_IO, FA_ERR_FORMAT (with the member's name), FA_ERR_LIMIT, FA_ERR_MEMORY.
+ */
+FA_API fa_status fa_npz_load_file(const char *path, fa_npz **out);
+
+/** The same from memory, which is not kept. */
+FA_API fa_status fa_npz_load_memory(const void *data, size_t size, fa_npz **out);
+
+/** Releases the file's arrays; NULL is allowed. */
+FA_API void fa_npz_release(fa_npz *npz);
+
+/** Number of arrays; 0 for NULL. */
+FA_API int32_t fa_npz_count(const fa_npz *npz);
+
+/** Array `index`, with its name (without ".npy"; "x" for a .npy file). @return FA_ERR_DTYPE for an array of a type without FA_ number. */
+FA_API fa_status fa_npz_get(const fa_npz *npz, int32_t index, fa_array *view);
+
+/** Array by name. @return FA_ERR_ARGUMENT when there is none, with the names there are. */
+FA_API fa_status fa_npz_find(const fa_npz *npz, const char *name, fa_array *view);
+
+/** Writes `count` named arrays to a .npz archive, atomically. FA_FLOAT32, FA_FLOAT64, FA_INT64, FA_INT32, FA_UINT8, FA_BOOL. */
+FA_API fa_status fa_npz_save_file(const char *path, const fa_array *arrays, int32_t count);
+
+/**
+ * Makes a reference set of a file: `x` float32 or uint8 (cast without scaling) `[n, ...]`, or for a model with several inputs one array per
+ * input name; optionally `y` int64 `[n]` labels and `id` int64 `[n]` ids.
+ * @param scale multiplies every element of every input array; 1 leaves them as they are.
+ * @param names `[name_count]` the model's input names; with one name, `x` or that name is taken.
+ */
+FA_API fa_status fa_npz_load_refset(fa_context *context, const char *path, double scale, const char *const *names, int32_t name_count, fa_refset **out);
+
+#endif

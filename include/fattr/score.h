@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FATTR_SCORE_H
+#define FATTR_SCORE_H
+
+#include <fattr/sketch.h>
+
+/** Scores inputs: one thread's arena over a shared sketch and model. Not for two threads at once; make one per thread. */
+typedef struct fa_scorer fa_scorer;
+
+typedef struct fa_scorer_options {
+    size_t struct_size; /**< sizeof(fa_scorer_options) of the caller */
+    int32_t max_batch;  /**< inputs that share one pass in fa_score_batch(); default 1, 1 to 4096; memory grows with it */
+    int32_t score;      /**< FA_SCORE_... that p-value and verdict refer to; default FA_SCORE_CONE */
+    int32_t all_scores; /**< 1: fill in every entry of `fa_result.scores`; 0 (default): `score` and those that cost nothing more */
+    double alpha;       /**< false positive rate to hold, in (0, 1); 0 (default): 0.05, without calibration no verdict */
+    int32_t want_residual; /**< 1: fill in `fa_result.residual` (only with FA_SCORE_CONE or FA_SCORE_SPAN); default 0 */
+} fa_scorer_options;
+
+/** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */
+FA_API void fa_scorer_options_init(fa_scorer_options *options, size_t size);
+
+/** One input's result. The arrays belong to the scorer and hold until its next call. */
+typedef struct fa_result {
+    double score;   /**< the chosen score; higher = more anomalous; 1 (cone, span) or 0 (others) for an input without signal */
+    double p_value; /**< (1 + #{calibration scores >= score}) / (1 + m), in (0, 1]; NaN without calibration */
+    int32_t flagged;   /**< 1: p_value <= alpha; 0: not; -1: no calibration */
+    int32_t no_signal; /**< 1: the signature is zero; p_value is then 1 / (1 + m) */
+    int64_t predicted; /**< the model's class, argmax of the logits */
+    double confidence; /**< its softmax probability */
+    double scores[FA_SCORE_COUNT]; /**< by FA_SCORE_...; NaN where not computed */
+    const float *couplings; /**< `[reference_count]` cosine with every reference, in [-1, 1] */
+    const float *weights;   /**< `[reference_count]` what explains the input: >= 0 for cone; NULL for scores without weights */
+    const float *residual;  /**< `[signature_length]` the unexplained part of the unit signature; NULL unless asked for */
+    int64_t reference_count;
+    int64_t signature_length;
+} fa_result;
+
+/**
+ * Makes a scorer. Everything that scoring needs is allocated here.
+ * @param sketch,model must belong together (FA_ERR_MISMATCH); both are retained.
+ * @return FA_ERR_STATE when alpha is given explicitly without calibration, FA_ERR_ARGUMENT when alpha < 1 / (1 + m), FA_ERR_MEMORY.
+ */
+FA_API fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);
+
+/** Destroys the scorer; NULL is allowed. */
+FA_API void fa_scorer_destroy(fa_scorer *scorer);
+
+/**
+ * Scores one input: one forward pass, one backward pass to the earliest tapped layer, couplings, score. Allocates nothing.
+ * @param inputs `[1, ...]` per model input.
+ * @param result filled in on success.
+ * @return FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE, FA_ERR_ARGUMENT.
+ */
+FA_API fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *result);
+
+/** Scores `n` inputs `[n, ...]`, max_batch at a time. @param results `[n]`; the arrays of all n hold until the next call, for n up to max_batch; beyond that n is refused with FA_ERR_LIMIT. */
+FA_API fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *results, int64_t n);
+
+/** Where the time of the last call went, in nanoseconds. */
+typedef struct fa_score_timing {
+    size_t struct_size;   /**< sizeof(fa_score_timing) of the caller, set before the call */
+    uint64_t forward_ns;  /**< forward pass */
+    uint64_t backward_ns; /**< backward pass and projections */
+    uint64_t coupling_ns; /**< couplings */
+    uint64_t solve_ns;    /**< cone or span, p-value */
+} fa_score_timing;
+
+FA_API fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing);
+
+/** FLOPs of one input, as planned from shapes: forward, and the whole score without couplings and solver. Either pointer may be NULL. */
+FA_API fa_status fa_scorer_get_flops(const fa_scorer *scorer, double *forward, double *score);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_BACKEND_PASS_H
+#define FA_BACKEND_PASS_H
+
+#include "graph/graph.h"
+
+/*
+ * The pass interface: what a sketch and a scorer ask of a network. A program is the network as one implementation runs it (shared, immutable); a
+ * pass is one thread's memory for running it on up to `batch` inputs at a time. Two implementations stand behind it: the graph executor on
+ * reference kernels, and on fast kernels (libxsmm, BLIS).
+ */
+
+/* A layer with weights. Its weight gradient for one input is sum over positions p of d_p a_p', `[out, in]` (per group: in is one group's). */
+typedef struct fa_layer {
+    const char *name, *op, *weight;
+    int64_t in;  /* kernel volume * channels per group, in the order (channel, kernel row, kernel column), then 1 for the bias */
+    int64_t out; /* of all groups */
+    int64_t groups;
+    bool has_bias;
+    int32_t block; /* layers that share a weight share a block: index of the first of them, its own index otherwise */
+} fa_layer;
+
+/* One layer's taps for a batch, or (a, d NULL) its geometry. A fully connected layer is a 1 x 1 convolution over `h` positions. */
+typedef struct fa_tap {
+    int32_t layer;
+    int64_t n;                  /* inputs in the batch */
+    const float *a, *d;         /* layer input and gradient at the layer's output */
+    int64_t c, h, w;            /* input: channels of all groups, rows, columns */
+    int64_t out, oh, ow;        /* output */
+    int64_t groups, kh, kw, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int64_t a_n, a_c, a_h, a_w; /* strides of `a` in elements */
+    int64_t d_n, d_c, d_h, d_w; /* strides of `d` */
+    bool has_bias;
+} fa_tap;
+
+typedef void (*fa_tap_fn)(void *user, const fa_tap *tap);
+
+/* Work on taps, by the kernels of the program. `scratch` is FA_ALIGN-aligned and of scratch() bytes. */
+typedef struct fa_tap_ops {
+    size_t (*scratch)(const fa_tap *geometry, int64_t k_in, int64_t k_out);
+    /* Adds the batch's sum_i sum_p a a' to `A` [in, in] and sum_i sum_p d d' to `G` [out, out]; lower triangles; either may be NULL. Groups:
+     * `A` sums over groups. */
+    void (*moments)(const fa_tap *tap, float *A, float *G, void *scratch);
+    /* Projections in the form that blocks() wants: p_in [in, k_in], p_out [out, k_out], row-major. */
+    size_t (*packed_size)(const fa_tap *geometry, int64_t k_in, int64_t k_out);
+    void (*pack)(const fa_tap *geometry, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, void *packed);
+    /* Adds P_in' (weight gradient of input i)' P_out to block[i * stride], [k_in, k_out] row-major, for every input of the batch. */
+    void (*blocks)(const fa_tap *tap, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch);
+    double (*flops)(const fa_tap *geometry, int64_t k_in, int64_t k_out); /* of blocks(), for one input */
+} fa_tap_ops;
+
+/* What a pass says of each input besides taps; arrays of the caller, [n], any of them NULL. */
+typedef struct fa_pass_outputs {
+    int64_t *predicted; /* argmax of the logits, the first of equals */
+    float *confidence;  /* softmax probability of the predicted class */
+    float *loss;        /* cross-entropy to the target, log1p(sum_{k != y} exp(z_k - z_y)), nats */
+} fa_pass_outputs;
+
+typedef struct fa_program fa_program;
+typedef struct fa_pass fa_pass;
+
+/* `kernels`: FA_KERNELS_REFERENCE or FA_KERNELS_FAST. `logits`: value index. The graph must outlive the program.
+ * BatchNormalization is folded into the layer before it where that is exact. */
+fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out);
+void fa_program_destroy(fa_program *program);
+int32_t fa_program_layer_count(const fa_program *program);
+const fa_layer *fa_program_layer(const fa_program *program, int32_t index);
+const fa_tap_ops *fa_program_tap_ops(const fa_program *program);
+const char *fa_program_kernels(const fa_program *program); /* "reference", "libxsmm avx2", ... */
+
+/* The shape of one input of the graph, without the batch: taken from declared dimensions, and from the caller's arrays where they are open. */
+typedef struct fa_pass_request {
+    const fa_program *program;
+    fa_context *context;
+    const fa_array *inputs; /* [n_inputs] in graph order: shapes with any leading n; data is not read */
+    int32_t n_inputs;
+    int64_t batch;
+    const bool *tapped; /* [layer_count] which layers to tap; NULL: none (losses only) */
+} fa_pass_request;
+
+fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out);
+void fa_pass_destroy(fa_pass *pass);
+size_t fa_pass_bytes(const fa_pass *pass); /* what the pass holds, for memory estimates */
+int64_t fa_pass_classes(const fa_pass *pass);
+const fa_tap *fa_pass_geometry(const fa_pass *pass, int32_t layer); /* of a tapped layer; a, d NULL, n = batch */
+double fa_pass_flops_forward(const fa_pass *pass);  /* of one input */
+double fa_pass_flops_backward(const fa_pass *pass);
+
+/* Copies `n` <= batch inputs in, casting, and runs forward. FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE name the array, input and element. */
+fa_status fa_pass_forward(fa_pass *pass, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
+/* After fa_pass_forward: backward from the unit-length gradient at the logits (docs/method.md), `visit` once per tapped layer, latest layer first. */
+void fa_pass_backward(fa_pass *pass, fa_tap_fn visit, void *user);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_BASE_RNG_H
+#define FA_BASE_RNG_H
+
+#include <stdint.h>
+
+/* Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): random numbers as a function of key and counter,
+ * so that any thread can make any element. */
+void fa_philox(uint64_t key, uint64_t counter_low, uint64_t counter_high, uint32_t out[4]);
+
+/* Standard normal numbers `first` ... `first + n - 1` of stream (key, stream), by Box and Muller in double precision. */
+void fa_normal(uint64_t key, uint64_t stream, uint64_t first, int64_t n, float *out);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_GRAPH_OP_H
+#define FA_GRAPH_OP_H
+
+#include "graph/graph.h"
+
+/* What an operator is. lib/ops implements these, one file per family; the plan calls them. */
+
+/* Preparing one node for concrete shapes. */
+typedef struct fa_op_setup {
+    const fa_node *node;
+    int32_t n_in, n_out;
+    const fa_view *const *in; /* NULL where an optional input is absent. `data` is set where the contents are known at plan time (initialisers and
+                                 what follows from them or from shapes): shapes, axes, pads are read here */
+    fa_view *out;             /* to be given dtype and shape (fa_view_set_shape); an unwanted output may be given a shape too */
+    fa_arena *arena;          /* for `params`; lives as long as the plan */
+    void *params;             /* set by prepare: what forward and backward need beside the shapes */
+    size_t scratch;           /* bytes forward or backward need for a call, FA_ALIGN-aligned; set by prepare */
+    double flops;             /* of forward, multiply and add counted apart; 0 (default) for what is not worth counting */
+} fa_op_setup;
+
+/* One call. Views have concrete shapes and data. */
+typedef struct fa_op_call {
+    const fa_node *node;
+    const void *params;
+    void *scratch;
+    int32_t n_in, n_out;
+    const fa_view *const *in; /* NULL where absent; in backward `data` holds contents only where back_in / back_out ask for them */
+    const fa_view *const *out;
+    /* backward alone */
+    void *const *grad_in;         /* [n_in] fa_real arrays shaped like the inputs; NULL where no gradient is wanted */
+    const void *const *grad_out;  /* [n_out] fa_real arrays; NULL: zero */
+    const bool *accumulate;       /* [n_in] used by operators with FA_OP_OVERWRITES: true = add to grad_in, false = overwrite it */
+} fa_op_call;
+
+enum {
+    FA_OP_VIEW = 1,       /* output 0 holds input 0's elements in the same order under another shape */
+    FA_OP_OVERWRITES = 2, /* backward honours `accumulate`; without it grad_in is zeroed before the first contribution and backward always adds */
+};
+
+#define FA_OPSET_ANY 1000
+
+typedef struct fa_op {
+    const char *name;
+    const char *domain;
+    int32_t since, until; /* versions of the operator set, inclusive, whose meaning this entry has */
+    uint32_t flags;
+    uint32_t back_in;     /* bit i: backward reads input i's contents (bit 31: every input from 31 on too) */
+    uint32_t back_out;    /* bit i: backward reads output i's contents */
+    fa_status (*prepare)(fa_op_setup *setup); /* checks input counts, types and attributes; messages need not name the node, the plan does */
+    void (*forward)(const fa_op_call *call);
+    void (*backward)(const fa_op_call *call); /* NULL: not differentiable (or nothing real to differentiate) */
+} fa_op;
+
+/* Families of operators, NULL-terminated; each family is an array that ends with name NULL. */
+typedef struct fa_op_table {
+    size_t real_size; /* sizeof(fa_real) */
+    const fa_op *const *families;
+} fa_op_table;
+
+/* The entry for a node, or NULL. A node of a newer operator set than any entry knows takes the entry whose `until` is FA_OPSET_ANY. */
+const fa_op *fa_op_find(const fa_op_table *table, const fa_node *node);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_GRAPH_PLAN_H
+#define FA_GRAPH_PLAN_H
+
+#include "graph/op.h"
+
+/*
+ * A plan is a graph bound to concrete input shapes: shapes inferred, constants folded, the order of forward and backward steps and the place of
+ * every tensor in one arena fixed. Immutable; many runs share it. A run is the memory for one pass at a time: it allocates when created, never
+ * when used.
+ */
+typedef struct fa_plan fa_plan;
+typedef struct fa_run fa_run;
+
+typedef struct fa_plan_request {
+    const fa_graph *graph;      /* must outlive the plan */
+    const fa_op_table *ops;
+    const fa_view *inputs;      /* [graph->n_input] shapes and dtypes; `data` set binds contents at plan time (inputs that determine shapes) */
+    const int32_t *wanted;      /* values that can be read after fa_run_forward() */
+    int32_t n_wanted;
+    int32_t loss;               /* value whose gradient the caller gives to fa_run_backward(), or -1: forward only */
+    const int32_t *tap;         /* nodes whose (input, gradient at output 0) the caller wants to see during backward */
+    int32_t n_tap;
+    const int32_t *wrt;         /* values whose gradient can be read after backward: inputs or initialisers (gradient checks, samplers) */
+    int32_t n_wrt;
+} fa_plan_request;
+
+/* FA_ERR_UNSUPPORTED lists every node without an operator at once; FA_ERR_SHAPE and others name the node. */
+fa_status fa_plan_create(const fa_plan_request *request, fa_plan **out);
+void fa_plan_destroy(fa_plan *plan);
+
+/* Every node the table has no operator for, in one message: FA_ERR_UNSUPPORTED; else FA_OK. */
+fa_status fa_plan_check_ops(const fa_graph *graph, const fa_op_table *ops);
+
+const fa_view *fa_plan_value(const fa_plan *plan, int32_t value); /* shape and dtype; data only where constant. NULL for a value that is not computed */
+size_t fa_plan_arena_bytes(const fa_plan *plan);                  /* of one run */
+double fa_plan_flops_forward(const fa_plan *plan);
+double fa_plan_flops_backward(const fa_plan *plan);               /* data gradients that are really computed */
+
+fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out);
+void fa_run_destroy(fa_run *run);
+/* Where to write input `i` (index into graph->input) before fa_run_forward(): fa_real or int64_t elements. */
+void *fa_run_input(fa_run *run, int32_t i);
+void fa_run_forward(fa_run *run);
+/* A wanted value's, a constant's or (inside a tap) a tapped input's contents. */
+const fa_view *fa_run_value(const fa_run *run, int32_t value);
+
+/* Called for tap `index` of the request when the gradient at the node's output 0 is complete; `grad` has the shape of that output. */
+typedef void (*fa_tap_visit)(void *user, int32_t index, const fa_run *run, const void *grad);
+/* Where to write the gradient at `loss` after forward and before backward. */
+void *fa_run_loss_gradient(fa_run *run);
+void fa_run_backward(fa_run *run, fa_tap_visit visit, void *user);
+/* Gradient with regard to request->wrt[i], after backward; zeros where nothing flows. */
+const void *fa_run_gradient(const fa_run *run, int32_t i);
+
+#endif

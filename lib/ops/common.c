@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/ops.h"
+
+fa_status FA_R(fa_op_need)(const fa_op_setup *s, int32_t min_in, int32_t max_in, int32_t max_out)
+{
+    if (s->n_in < min_in || s->n_in > max_in) return fa_fail(FA_ERR_FORMAT, "%d inputs where %d to %d are taken", s->n_in, min_in, max_in);
+    for (int32_t i = 0; i < min_in; i++)
+        if (!s->in[i]) return fa_fail(FA_ERR_FORMAT, "input %d is missing", i);
+    if (s->n_out < 1 || s->n_out > max_out) return fa_fail(FA_ERR_FORMAT, "%d outputs where 1 to %d are given", s->n_out, max_out);
+    return FA_OK;
+}
+
+fa_status FA_R(fa_op_constant_ints)(const fa_op_setup *s, int32_t input, const char *what, const int64_t **data, int64_t *count)
+{
+    const fa_view *v = s->in[input];
+    if (fa_dtype_is_real(v->dtype)) return fa_fail(FA_ERR_DTYPE, "%s (input %d) is %s, not an integer type", what, input, fa_dtype_name(v->dtype));
+    if (!v->data && v->count) return fa_fail(FA_ERR_UNSUPPORTED, "%s (input %d) is computed from the data; it must be known beforehand", what, input);
+    *data = v->data;
+    *count = v->count;
+    return FA_OK;
+}
+
+fa_status FA_R(fa_op_axis)(int64_t axis, int32_t ndim, int32_t *out)
+{
+    if (axis < -ndim || axis >= ndim) return fa_fail(FA_ERR_SHAPE, "axis %lld of a tensor with %d dimensions", (long long)axis, ndim);
+    *out = (int32_t)(axis < 0 ? axis + ndim : axis);
+    return FA_OK;
+}
+
+void FA_R(fa_op_strides)(const fa_view *v, int64_t *stride)
+{
+    int64_t step = 1;
+    for (int32_t i = v->ndim - 1; i >= 0; i--) {
+        stride[i] = step;
+        step *= v->dim[i];
+    }
+}

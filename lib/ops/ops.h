@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_OPS_OPS_H
+#define FA_OPS_OPS_H
+
+/*
+ * The reference operators: plain loops, one file per family, shape rule, forward and backward side by side. Each file is compiled twice, with
+ * FA_REAL=float (FA_REAL_SUFFIX=f32: what the library runs on) and FA_REAL=double (f64: what gradients are checked in). Names with external
+ * linkage go through FA_R().
+ */
+#include "base/error.h"
+#include "graph/op.h"
+
+#ifndef FA_REAL
+#error "compile with -DFA_REAL=float -DFA_REAL_SUFFIX=f32, or double and f64"
+#endif
+typedef FA_REAL fa_real;
+
+#define FA_R__(name, suffix) name##_##suffix
+#define FA_R_(name, suffix) FA_R__(name, suffix)
+#define FA_R(name) FA_R_(name, FA_REAL_SUFFIX)
+
+/* Families, each ended by an entry without name; listed in registry.c. */
+extern const fa_op FA_R(fa_ops_activation)[], FA_R(fa_ops_arithmetic)[], FA_R(fa_ops_reduce)[], FA_R(fa_ops_softmax)[], FA_R(fa_ops_shape)[],
+    FA_R(fa_ops_join)[], FA_R(fa_ops_slice)[], FA_R(fa_ops_cast)[], FA_R(fa_ops_constant)[], FA_R(fa_ops_transpose)[], FA_R(fa_ops_pad)[],
+    FA_R(fa_ops_gather)[], FA_R(fa_ops_conv)[], FA_R(fa_ops_pool)[], FA_R(fa_ops_norm)[], FA_R(fa_ops_gemm)[], FA_R(fa_ops_matmul)[];
+extern const fa_op_table FA_R(fa_op_table);
+
+/* Helpers that families share. */
+
+/* fa_fail(FA_ERR_UNSUPPORTED/...) unless input `i` is present. */
+fa_status FA_R(fa_op_need)(const fa_op_setup *s, int32_t min_in, int32_t max_in, int32_t max_out);
+/* Contents of an int64 input known at plan time; FA_ERR_UNSUPPORTED with `what` when it is computed from data. */
+fa_status FA_R(fa_op_constant_ints)(const fa_op_setup *s, int32_t input, const char *what, const int64_t **data, int64_t *count);
+/* Negative axes count from the end; FA_ERR_SHAPE when out of range. */
+fa_status FA_R(fa_op_axis)(int64_t axis, int32_t ndim, int32_t *out);
+/* Row-major strides in elements. */
+void FA_R(fa_op_strides)(const fa_view *v, int64_t *stride);
+
+#endif
