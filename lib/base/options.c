@@ -28,6 +28,14 @@ fa_status fa_options_read(const char *type, void *own, size_t own_size, const vo
     return FA_OK;
 }
 
+void fa_options_defaults(void *given, size_t size, const void *own, size_t own_size)
+{
+    if (!given || size < sizeof size) return;
+    memset(given, 0, size);
+    memcpy(given, own, size < own_size ? size : own_size);
+    memcpy(given, &size, sizeof size);
+}
+
 fa_status fa_info_write(const char *type, void *given, const void *own, size_t own_size)
 {
     if (!given) return fa_fail(FA_ERR_ARGUMENT, "%s: the pointer is NULL", type);

@@ -39,7 +39,8 @@ double fa_plan_flops_backward(const fa_plan *plan);               /* data gradie
 
 fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out);
 void fa_run_destroy(fa_run *run);
-/* Where to write input `i` (index into graph->input) before fa_run_forward(): fa_real or int64_t elements. */
+/* Where to write input `i` (index into graph->input) before fa_run_forward(): fa_real or int64_t elements. NULL for an input that nothing wanted
+ * depends on, which need not be given a shape either. An input bound at plan time is not written to. */
 void *fa_run_input(fa_run *run, int32_t i);
 void fa_run_forward(fa_run *run);
 /* A wanted value's, a constant's or (inside a tap) a tapped input's contents. */

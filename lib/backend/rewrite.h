@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_BACKEND_REWRITE_H
+#define FA_BACKEND_REWRITE_H
+
+#include "backend/pass.h"
+#include "graph/op.h"
+
+/* Rewrites make a new graph over an old one (graph/edit.h): value indices of the old graph stay valid in the new one, which may have more. */
+
+/* Values that follow from initialisers alone become initialisers (transposed weights, constants). */
+fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa_graph **out);
+
+/* Folds each BatchNormalization into the Conv or Gemm before it where that is exact: the layer's output goes nowhere else and its weights are
+ * initialisers. The layer then produces the normalised value. `keep` [n_keep]: values that must survive. */
+fa_status fa_rewrite_batchnorm(const fa_graph *graph, const int32_t *keep, int32_t n_keep, fa_graph **out);
+
+/* lib/backend/layers.c: the layers of a canonical graph (constants and BatchNormalization folded). `node` [count] is the node of each. */
+typedef struct fa_layers {
+    fa_layer *layer;
+    int32_t *node;
+    int32_t count;
+} fa_layers;
+fa_status fa_layers_find(const fa_graph *graph, fa_arena *arena, fa_layers *out);
+
+/* Geometry of a layer's node at concrete shapes (`a`: its input 0, `d`: its output 0). Conv is [n, c, h, w]; operators of the domain "fattr" that
+ * stand for it ("ConvNhwc", with explicit kernel_shape, strides, pads, dilations, group) are channels-last. */
+fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, fa_tap *out);
+
+/* lib/backend/fast_rewrite.c: the canonical graph on fast kernels. layer_node [n_layer]: in: node index in `graph`, out: in `*out`. The operator
+ * table to plan it with is fa_fast_op_table. Only in builds with fast kernels. */
+fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_node, int32_t n_layer, fa_graph **out);
+extern const fa_op_table fa_fast_op_table;
+
+/* tap_ref.c: plain loops over any geometry; tap_fast.c: channels-last and fully connected taps on fast kernels, the rest as the reference. */
+extern const fa_tap_ops fa_tap_ops_reference, fa_tap_ops_fast;
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "graph/plan.h"
+
+#include "base/error.h"
+#include "graph/plan_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const fa_op *fa_op_find(const fa_op_table *table, const fa_node *node)
+{
+    for (const fa_op *const *family = table->families; *family; family++)
+        for (const fa_op *op = *family; op->name; op++)
+            if (node->opset >= op->since && node->opset <= op->until && strcmp(op->name, node->op) == 0 && strcmp(op->domain, node->domain) == 0) return op;
+    return NULL;
+}
+
+fa_status fa_plan_check_ops(const fa_graph *g, const fa_op_table *ops)
+{
+    char list[12288];
+    size_t at = 0;
+    int32_t missing = 0, told = 0;
+    for (int32_t n = 0; n < g->n_node; n++) {
+        const fa_node *node = &g->node[n];
+        if (fa_op_find(ops, node)) continue;
+        missing++;
+        if (at >= sizeof list - 1) continue;
+        int wrote = snprintf(list + at, sizeof list - at, "%s'%s' (%s%s%s, opset %d)", told ? ", " : "", node->name, node->domain, node->domain[0] ? "." : "",
+                             node->op, node->opset);
+        if (wrote < 0 || (size_t)wrote >= sizeof list - at) {
+            list[at] = '\0';
+            at = sizeof list;
+            continue;
+        }
+        at += (size_t)wrote;
+        told++;
+    }
+    if (!missing) return FA_OK;
+    if (told < missing) return fa_fail(FA_ERR_UNSUPPORTED, "%d nodes have no operator here: %s and %d more", missing, list, missing - told);
+    return fa_fail(FA_ERR_UNSUPPORTED, "%d node%s no operator here: %s", missing, missing == 1 ? " has" : "s have", list);
+}
+
+/* An initialiser's elements as the plan's operators want them. */
+static fa_status load_constant(fa_plan *p, int32_t v)
+{
+    const fa_view *from = &p->graph->value[v].view;
+    fa_view *to = &p->view[v];
+    *to = *from;
+    bool is_double = from->dtype == FA_FLOAT64;
+    if (!fa_dtype_is_real(from->dtype) || (p->ops->real_size == sizeof(double)) == is_double) return FA_OK;
+    to->data = fa_arena_array(&p->arena, (size_t)from->count + 1, p->ops->real_size);
+    if (!to->data) return FA_ERR_MEMORY;
+    for (int64_t i = 0; i < from->count; i++) {
+        if (is_double) ((float *)to->data)[i] = (float)((const double *)from->data)[i];
+        else ((double *)to->data)[i] = ((const float *)from->data)[i];
+    }
+    return FA_OK;
+}
+
+static fa_status bind_inputs(fa_plan *p, const fa_plan_request *r, const bool *needed)
+{
+    for (int32_t i = 0; i < p->graph->n_input; i++) {
+        if (!needed[p->graph->input[i]]) continue;
+        const fa_value *declared = &p->graph->value[p->graph->input[i]];
+        fa_view *v = &p->view[p->graph->input[i]];
+        *v = r->inputs[i];
+        if (declared->dtype) v->dtype = declared->dtype;
+        bool fits = !declared->has_shape || declared->declared_ndim == v->ndim;
+        for (int32_t d = 0; fits && declared->has_shape && d < v->ndim; d++) fits = declared->declared[d] < 0 || declared->declared[d] == v->dim[d];
+        if (fits) continue;
+        char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
+        return fa_fail(FA_ERR_SHAPE, "input '%s': shape %s where the model takes %s (-1: any)", declared->name, fa_shape_text(v->ndim, v->dim, have, sizeof have),
+                       fa_shape_text(declared->declared_ndim, declared->declared, want, sizeof want));
+    }
+    return FA_OK;
+}
+
+/* Marks what `wanted` and the loss depend on. */
+static void mark_required(fa_plan *p, const fa_plan_request *r, bool *needed)
+{
+    for (int32_t i = 0; i < r->n_wanted; i++) needed[r->wanted[i]] = true;
+    if (r->loss >= 0) needed[r->loss] = true;
+    for (int32_t n = p->graph->n_node - 1; n >= 0; n--) {
+        const fa_node *node = &p->graph->node[n];
+        for (int32_t o = 0; o < node->n_out; o++) p->step[n].required |= node->out[o] >= 0 && needed[node->out[o]];
+        for (int32_t i = 0; p->step[n].required && i < node->n_in; i++)
+            if (node->in[i] >= 0) needed[node->in[i]] = true;
+    }
+}
+
+/* Views of a node's inputs and outputs: pointers into plan->view, or room for outputs that no value holds. */
+typedef struct ends {
+    const fa_view **in, **out;
+    fa_view *spare;
+} ends;
+
+static fa_status fold(fa_plan *p, const fa_node *node, const fa_step *s, const ends *e, size_t scratch_bytes)
+{
+    for (int32_t o = 0; o < node->n_out; o++) {
+        if (node->out[o] < 0) continue;
+        fa_view *v = &p->view[node->out[o]];
+        v->data = fa_arena_array(&p->arena, (size_t)v->count + 1, fa_plan_element_bytes(p, v));
+        if (!v->data) return FA_ERR_MEMORY;
+    }
+    void *scratch = NULL;
+    if (scratch_bytes && !(scratch = fa_new_uncleared(p->arena.context, scratch_bytes))) return FA_ERR_MEMORY;
+    fa_op_call call = {.node = node, .params = s->params, .scratch = scratch, .n_in = node->n_in, .n_out = node->n_out, .in = e->in, .out = e->out};
+    s->op->forward(&call);
+    fa_delete(p->arena.context, scratch);
+    return FA_OK;
+}
+
+static bool shape_alone(const fa_node *node)
+{
+    return !node->domain[0] && (strcmp(node->op, "Shape") == 0 || strcmp(node->op, "Size") == 0);
+}
+
+static fa_status prepare_node(fa_plan *p, int32_t n)
+{
+    const fa_node *node = &p->graph->node[n];
+    fa_step *s = &p->step[n];
+    s->op = fa_op_find(p->ops, node);
+    if (!s->op) return fa_fail(FA_ERR_UNSUPPORTED, "there is no operator for it");
+    size_t n_in = (size_t)node->n_in, n_out = (size_t)node->n_out;
+    ends e = {fa_arena_array(&p->arena, n_in + 1, sizeof *e.in), fa_arena_array(&p->arena, n_out + 1, sizeof *e.out), fa_arena_array(&p->arena, n_out + 1, sizeof *e.spare)};
+    if (!e.in || !e.out || !e.spare) return FA_ERR_MEMORY;
+    bool known = true, varies = false;
+    for (int32_t i = 0; i < node->n_in; i++) {
+        if (node->in[i] < 0) continue;
+        e.in[i] = &p->view[node->in[i]];
+        known &= e.in[i]->data || e.in[i]->count == 0;
+        varies |= p->needs_grad[node->in[i]];
+    }
+    fa_op_setup setup = {.node = node, .n_in = node->n_in, .n_out = node->n_out, .in = e.in, .out = e.spare, .arena = &p->arena};
+    FA_TRY(s->op->prepare(&setup));
+    s->params = setup.params;
+    s->flops = setup.flops;
+    for (int32_t o = 0; o < node->n_out; o++) {
+        if (node->out[o] < 0) continue;
+        if (!e.spare[o].dtype) return fa_fail(FA_ERR_UNSUPPORTED, "output %d is not computed here", o);
+        p->view[node->out[o]] = e.spare[o];
+        p->view[node->out[o]].data = NULL;
+        e.out[o] = &p->view[node->out[o]];
+    }
+    if ((known && !varies) || shape_alone(node)) {
+        s->folded = true;
+        return fold(p, node, s, &e, setup.scratch);
+    }
+    if (setup.scratch > p->scratch_bytes) p->scratch_bytes = setup.scratch;
+    for (int32_t o = 0; o < node->n_out; o++)
+        if (node->out[o] >= 0) p->needs_grad[node->out[o]] = (varies || s->tap >= 0) && fa_dtype_is_real(p->view[node->out[o]].dtype);
+    return FA_OK;
+}
+
+static fa_status prepare_nodes(fa_plan *p)
+{
+    for (int32_t n = 0; n < p->graph->n_node; n++) {
+        if (!p->step[n].required) continue;
+        const fa_node *node = &p->graph->node[n];
+        fa_status status = prepare_node(p, n);
+        if (status != FA_OK) return fa_fail_at(status, "node '%s' (%s)", node->name, node->op);
+        if (p->step[n].folded) continue;
+        p->forward[p->n_forward++] = n;
+        p->flops_forward += p->step[n].flops;
+    }
+    return FA_OK;
+}
+
+/* Which gradients exist, who computes them and in which order contributions arrive. */
+static fa_status plan_backward(fa_plan *p)
+{
+    if (p->loss < 0) return FA_OK;
+    bool *begun = fa_arena_array(&p->arena, (size_t)p->graph->n_value + 1, sizeof *begun);
+    if (!begun) return FA_ERR_MEMORY;
+    if (p->needs_grad[p->loss]) p->active[p->loss] = begun[p->loss] = true;
+    for (int32_t k = p->n_forward - 1; k >= 0; k--) {
+        const fa_node *node = &p->graph->node[p->forward[k]];
+        fa_step *s = &p->step[p->forward[k]];
+        bool reached = false;
+        for (int32_t o = 0; o < node->n_out; o++) reached |= node->out[o] >= 0 && p->active[node->out[o]];
+        if (!reached) continue;
+        size_t n_in = (size_t)node->n_in + 1;
+        s->want_grad = fa_arena_array(&p->arena, n_in, sizeof(bool));
+        s->accumulate = fa_arena_array(&p->arena, n_in, sizeof(bool));
+        s->zero = fa_arena_array(&p->arena, n_in, sizeof(bool));
+        if (!s->want_grad || !s->accumulate || !s->zero) return FA_ERR_MEMORY;
+        for (int32_t i = 0; i < node->n_in; i++) {
+            int32_t v = node->in[i];
+            if (v < 0 || !p->needs_grad[v]) continue;
+            if (!s->op->backward) return fa_fail(FA_ERR_UNSUPPORTED, "node '%s' (%s): the operator has no gradient", node->name, node->op);
+            s->want_grad[i] = s->run_backward = p->active[v] = true;
+            s->accumulate[i] = begun[v];
+            s->zero[i] = !begun[v] && !(s->op->flags & FA_OP_OVERWRITES);
+            begun[v] = true;
+            p->flops_backward += s->flops;
+        }
+        p->backward[p->n_backward++] = p->forward[k];
+    }
+    return FA_OK;
+}
+
+static fa_status build(fa_plan *p, const fa_plan_request *r)
+{
+    const fa_graph *g = r->graph;
+    size_t values = (size_t)g->n_value + 1, nodes = (size_t)g->n_node + 1;
+    bool *needed = fa_arena_array(&p->arena, values, sizeof *needed);
+    p->view = fa_arena_array(&p->arena, values, sizeof *p->view);
+    p->step = fa_arena_array(&p->arena, nodes, sizeof *p->step);
+    p->needs_grad = fa_arena_array(&p->arena, values, sizeof(bool));
+    p->active = fa_arena_array(&p->arena, values, sizeof(bool));
+    p->forward = fa_arena_array(&p->arena, nodes, sizeof(int32_t));
+    p->backward = fa_arena_array(&p->arena, nodes, sizeof(int32_t));
+    p->wrt = fa_arena_array(&p->arena, (size_t)r->n_wrt + 1, sizeof(int32_t));
+    if (!needed || !p->view || !p->step || !p->needs_grad || !p->active || !p->forward || !p->backward || !p->wrt) return FA_ERR_MEMORY;
+    p->loss = r->loss;
+    p->n_wrt = r->n_wrt;
+    for (int32_t i = 0; i < r->n_wrt; i++) p->wrt[i] = r->wrt[i];
+    mark_required(p, r, needed);
+    FA_TRY(bind_inputs(p, r, needed));
+    for (int32_t v = 0; v < g->n_value; v++)
+        if (g->value[v].is_initialiser && needed[v]) FA_TRY(load_constant(p, v));
+    for (int32_t i = 0; i < r->n_wrt; i++) p->needs_grad[r->wrt[i]] = fa_dtype_is_real(p->view[r->wrt[i]].dtype);
+    for (int32_t n = 0; n < g->n_node; n++) p->step[n].tap = -1;
+    for (int32_t i = 0; i < r->n_tap; i++) p->step[r->tap[i]].tap = i;
+    FA_TRY(prepare_nodes(p));
+    FA_TRY(plan_backward(p));
+    return fa_plan_place(p, r->wanted, r->n_wanted);
+}
+
+fa_status fa_plan_create(const fa_plan_request *request, fa_plan **out)
+{
+    FA_TRY(fa_plan_check_ops(request->graph, request->ops));
+    fa_context *c = request->graph->arena.context;
+    fa_plan *p = fa_new(c, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    p->arena.context = c;
+    p->graph = request->graph;
+    p->ops = request->ops;
+    fa_status status = build(p, request);
+    if (status != FA_OK) {
+        fa_plan_destroy(p);
+        return status;
+    }
+    *out = p;
+    return FA_OK;
+}
+
+void fa_plan_destroy(fa_plan *plan)
+{
+    if (!plan) return;
+    fa_context *c = plan->arena.context;
+    fa_arena_clear(&plan->arena);
+    fa_delete(c, plan);
+}
+
+const fa_view *fa_plan_value(const fa_plan *plan, int32_t value)
+{
+    return plan->view[value].dtype ? &plan->view[value] : NULL;
+}
+
+double fa_plan_flops_forward(const fa_plan *plan)
+{
+    return plan->flops_forward;
+}
+
+double fa_plan_flops_backward(const fa_plan *plan)
+{
+    return plan->flops_backward;
+}

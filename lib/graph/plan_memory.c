@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+#include "graph/plan_private.h"
+
+#include <stdlib.h>
+
+/* A tensor's stay in the arena: from step `first` to step `last`, inclusive. Forward steps are 1 ... F, backward steps F + 1 ... F + B; inputs
+ * arrive at 0, the loss gradient at F. */
+typedef struct stay {
+    size_t size, *offset;
+    int32_t first, last;
+} stay;
+
+static int larger_first(const void *a, const void *b)
+{
+    const stay *x = a, *y = b;
+    if (x->size != y->size) return x->size < y->size ? 1 : -1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset; /* addresses in one array: any fixed order will do */
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    size_t x = *(*(const stay *const *)a)->offset, y = *(*(const stay *const *)b)->offset;
+    return x < y ? -1 : x > y;
+}
+
+/* Greedy by size: each tensor goes to the lowest gap among those it meets in time (Pisarchyk and Lee, arXiv 2001.03288). */
+static fa_status place(fa_arena *arena, stay *stays, int32_t n, size_t *total)
+{
+    const stay **met = fa_new_array(arena->context, (size_t)n + 1, sizeof *met);
+    if (!met) return FA_ERR_MEMORY;
+    qsort(stays, (size_t)n, sizeof *stays, larger_first);
+    for (int32_t i = 0; i < n; i++) {
+        stay *s = &stays[i];
+        int32_t n_met = 0;
+        for (int32_t k = 0; k < i; k++)
+            if (stays[k].first <= s->last && s->first <= stays[k].last) met[n_met++] = &stays[k];
+        qsort(met, (size_t)n_met, sizeof *met, by_offset);
+        size_t at = 0;
+        for (int32_t k = 0; k < n_met && *met[k]->offset < at + s->size; k++) {
+            size_t end = *met[k]->offset + met[k]->size;
+            if (end > at) at = end;
+        }
+        *s->offset = at;
+        if (at + s->size > *total) *total = at + s->size;
+    }
+    fa_delete(arena->context, met);
+    return FA_OK;
+}
+
+/* Two lines of slack: vector kernels may read a little beyond a tensor, and tensors of equal power-of-two size do not all start on one cache set. */
+static bool padded_size(const fa_plan *p, const fa_view *v, size_t *size)
+{
+    return fa_mul_size((size_t)v->count, fa_plan_element_bytes(p, v), size) && fa_add_size(*size, 3 * FA_ALIGN - 1, size) && (*size &= ~(size_t)(FA_ALIGN - 1), true);
+}
+
+static void find_views(fa_plan *p)
+{
+    for (int32_t v = 0; v < p->graph->n_value; v++) p->root[v] = v;
+    for (int32_t k = 0; k < p->n_forward; k++) {
+        const fa_node *node = &p->graph->node[p->forward[k]];
+        fa_step *s = &p->step[p->forward[k]];
+        if (!(s->op->flags & FA_OP_VIEW) || node->out[0] < 0 || p->view[node->in[0]].data) continue;
+        bool alone = true;
+        for (int32_t o = 1; o < node->n_out; o++) alone &= node->out[o] < 0;
+        if (!alone) continue;
+        p->root[node->out[0]] = p->root[node->in[0]];
+        s->skip_forward = true;
+    }
+}
+
+static void use(const fa_plan *p, int32_t *first, int32_t *last, int32_t v, int32_t time)
+{
+    if (v < 0 || p->view[v].data || !p->view[v].dtype) return;
+    v = p->root[v];
+    if (first[v] < 0) first[v] = time;
+    if (last[v] < time) last[v] = time;
+}
+
+static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t time)
+{
+    const fa_node *node = &p->graph->node[n];
+    const fa_step *s = &p->step[n];
+    if (s->tap >= 0) use(p, first, last, node->in[0], time);
+    if (!s->run_backward) return;
+    for (int32_t i = 0; i < node->n_in; i++)
+        if (s->op->back_in >> (i < 31 ? i : 31) & 1) use(p, first, last, node->in[i], time);
+    for (int32_t o = 0; o < node->n_out; o++)
+        if (s->op->back_out >> (o < 31 ? o : 31) & 1) use(p, first, last, node->out[o], time);
+}
+
+fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
+{
+    const fa_graph *g = p->graph;
+    size_t values = (size_t)g->n_value + 1;
+    p->root = fa_arena_array(&p->arena, values, sizeof *p->root);
+    p->offset = fa_arena_array(&p->arena, values, sizeof *p->offset);
+    p->grad_offset = fa_arena_array(&p->arena, values, sizeof *p->grad_offset);
+    int32_t *first = fa_arena_array(&p->arena, 4 * values, sizeof *first);
+    stay *stays = fa_arena_array(&p->arena, 2 * values, sizeof *stays);
+    if (!p->root || !p->offset || !p->grad_offset || !first || !stays) return FA_ERR_MEMORY;
+    int32_t *last = first + values, *grad_first = last + values, *grad_last = grad_first + values;
+    for (size_t i = 0; i < 4 * values; i++) first[i] = -1;
+    for (size_t i = 0; i < values; i++) p->offset[i] = p->grad_offset[i] = FA_NOWHERE;
+    find_views(p);
+
+    int32_t end = p->n_forward + p->n_backward + 1;
+    for (int32_t i = 0; i < g->n_input; i++) use(p, first, last, g->input[i], 0);
+    for (int32_t k = 0; k < p->n_forward; k++) {
+        const fa_node *node = &g->node[p->forward[k]];
+        for (int32_t i = 0; i < node->n_in; i++) use(p, first, last, node->in[i], k + 1);
+        for (int32_t o = 0; o < node->n_out; o++) use(p, first, last, node->out[o], k + 1);
+    }
+    if (p->loss >= 0) use(p, first, last, p->loss, p->n_forward);
+    if (p->loss >= 0 && p->active[p->loss]) grad_first[p->loss] = p->n_forward;
+    for (int32_t k = 0; k < p->n_backward; k++) {
+        int32_t time = p->n_forward + 1 + k;
+        const fa_node *node = &g->node[p->backward[k]];
+        const fa_step *s = &p->step[p->backward[k]];
+        use_in_backward(p, first, last, p->backward[k], time);
+        for (int32_t o = 0; o < node->n_out; o++)
+            if (node->out[o] >= 0 && p->active[node->out[o]]) grad_last[node->out[o]] = time;
+        for (int32_t i = 0; i < node->n_in; i++)
+            if (s->want_grad[i]) {
+                if (grad_first[node->in[i]] < 0) grad_first[node->in[i]] = time;
+                if (grad_last[node->in[i]] < time) grad_last[node->in[i]] = time;
+            }
+    }
+    for (int32_t i = 0; i < n_wanted; i++) use(p, first, last, wanted[i], end);
+    for (int32_t i = 0; i < p->n_wrt; i++) {
+        if (!p->needs_grad[p->wrt[i]]) continue;
+        if (grad_first[p->wrt[i]] < 0) grad_first[p->wrt[i]] = p->n_forward;
+        grad_last[p->wrt[i]] = end;
+    }
+
+    int32_t n = 0;
+    for (int32_t v = 0; v < g->n_value; v++) {
+        size_t size;
+        if (first[v] < 0 && grad_first[v] < 0) continue;
+        if (!padded_size(p, &p->view[v], &size)) return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", g->value[v].name);
+        if (first[v] >= 0) stays[n++] = (stay){size, &p->offset[v], first[v], last[v]};
+        if (grad_first[v] >= 0) stays[n++] = (stay){size, &p->grad_offset[v], grad_first[v], grad_last[v] > grad_first[v] ? grad_last[v] : grad_first[v]};
+    }
+    size_t sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (!fa_add_size(sum, stays[i].size, &sum)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
+    FA_TRY(place(&p->arena, stays, n, &p->arena_bytes));
+    for (int32_t v = 0; v < g->n_value; v++)
+        if (p->root[v] != v) p->offset[v] = p->offset[p->root[v]];
+    p->scratch_offset = p->arena_bytes;
+    p->scratch_bytes = (p->scratch_bytes + FA_ALIGN - 1) & ~(size_t)(FA_ALIGN - 1);
+    if (!fa_add_size(p->arena_bytes, p->scratch_bytes, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
+    return FA_OK;
+}

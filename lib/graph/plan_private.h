@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_GRAPH_PLAN_PRIVATE_H
+#define FA_GRAPH_PLAN_PRIVATE_H
+
+#include "graph/plan.h"
+
+#define FA_NOWHERE SIZE_MAX
+
+/* A node as the plan runs it. */
+typedef struct fa_step {
+    const fa_op *op;
+    void *params;
+    double flops;
+    bool required;      /* something wanted depends on it */
+    bool folded;        /* its outputs are constants of the plan */
+    bool skip_forward;  /* a view: its output lies where its input lies */
+    int32_t tap;        /* index into request->tap, or -1 */
+    bool run_backward;  /* an input needs its gradient; a tapped node may be visited without */
+    bool *want_grad;    /* [n_in] */
+    bool *accumulate;   /* [n_in] not the first contribution to that gradient */
+    bool *zero;         /* [n_in] zero the gradient before this node's backward */
+} fa_step;
+
+struct fa_plan {
+    fa_arena arena;
+    const fa_graph *graph;
+    const fa_op_table *ops;
+    fa_view *view;      /* [n_value] */
+    fa_step *step;      /* [n_node] */
+    bool *needs_grad;   /* [n_value] some tapped output or wrt value flows into it */
+    bool *active;       /* [n_value] ... and it flows into the loss: it has a gradient */
+    int32_t *forward;   /* nodes to run, in order */
+    int32_t n_forward;
+    int32_t *backward;  /* nodes to visit or run backward, in order */
+    int32_t n_backward;
+    int32_t loss;
+    int32_t *wrt;
+    int32_t n_wrt;
+    int32_t *root;      /* [n_value] the value in whose memory this one lies: itself, or a view's input */
+    size_t *offset;     /* [n_value] in the arena of a run; FA_NOWHERE for constants and what is not computed */
+    size_t *grad_offset;
+    size_t scratch_offset, scratch_bytes, arena_bytes;
+    double flops_forward, flops_backward;
+};
+
+static inline size_t fa_plan_element_bytes(const fa_plan *plan, const fa_view *view)
+{
+    return fa_dtype_is_real(view->dtype) ? plan->ops->real_size : sizeof(int64_t);
+}
+
+/* plan_memory.c: lifetimes to offsets. `wanted` as in the request. */
+fa_status fa_plan_place(fa_plan *plan, const int32_t *wanted, int32_t n_wanted);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+#include "graph/plan_private.h"
+
+#include <string.h>
+
+struct fa_run {
+    fa_context *context;
+    const fa_plan *plan;
+    fa_view *view;        /* [n_value] the plan's, with this run's memory */
+    void **grad;          /* [n_value] */
+    fa_op_call *call;     /* [n_node]; in, out, grad_in, grad_out point into `ends` */
+    char *arena;
+};
+
+/* How many pointers the calls hold. */
+static size_t count_ends(const fa_plan *p)
+{
+    size_t n = 0;
+    for (int32_t k = 0; k < p->n_forward; k++) {
+        const fa_node *node = &p->graph->node[p->forward[k]];
+        n += 2 * ((size_t)node->n_in + (size_t)node->n_out);
+    }
+    return n;
+}
+
+static size_t up(size_t n)
+{
+    return (n + FA_ALIGN - 1) & ~(size_t)(FA_ALIGN - 1);
+}
+
+/* Offsets of the parts of a run's single block. */
+typedef struct layout {
+    size_t view, grad, call, ends, arena, whole;
+} layout;
+
+static layout lay_out(const fa_plan *p)
+{
+    layout l;
+    size_t values = (size_t)p->graph->n_value, nodes = (size_t)p->graph->n_node;
+    l.view = up(sizeof(fa_run));
+    l.grad = l.view + up(values * sizeof(fa_view));
+    l.call = l.grad + up(values * sizeof(void *));
+    l.ends = l.call + up(nodes * sizeof(fa_op_call));
+    l.arena = l.ends + up(count_ends(p) * sizeof(void *));
+    l.whole = l.arena + p->arena_bytes;
+    return l;
+}
+
+size_t fa_plan_arena_bytes(const fa_plan *plan)
+{
+    return lay_out(plan).whole;
+}
+
+/* Points a node's call at the run's views; returns the next free place in `ends`. */
+static void **wire(fa_run *r, int32_t n, void **ends)
+{
+    const fa_plan *p = r->plan;
+    const fa_node *node = &p->graph->node[n];
+    const fa_step *s = &p->step[n];
+    const fa_view **in = (const fa_view **)ends, **out = in + node->n_in;
+    void **grad_in = ends + node->n_in + node->n_out;
+    const void **grad_out = (const void **)(grad_in + node->n_in);
+    for (int32_t i = 0; i < node->n_in; i++) {
+        int32_t v = node->in[i];
+        in[i] = v >= 0 ? &r->view[v] : NULL;
+        grad_in[i] = s->want_grad && s->want_grad[i] ? r->grad[v] : NULL;
+    }
+    for (int32_t o = 0; o < node->n_out; o++) {
+        int32_t v = node->out[o];
+        out[o] = v >= 0 ? &r->view[v] : NULL;
+        grad_out[o] = v >= 0 && p->active[v] ? r->grad[v] : NULL;
+    }
+    r->call[n] = (fa_op_call){.node = node, .params = s->params, .scratch = r->arena + p->scratch_offset, .n_in = node->n_in, .n_out = node->n_out,
+                              .in = in, .out = out, .grad_in = grad_in, .grad_out = grad_out, .accumulate = s->accumulate};
+    return ends + 2 * (node->n_in + node->n_out);
+}
+
+fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out)
+{
+    layout l = lay_out(plan);
+    char *block = fa_new_uncleared(context, l.whole);
+    if (!block) return FA_ERR_MEMORY;
+    memset(block, 0, l.arena);
+    fa_run *r = (fa_run *)(void *)block;
+    r->context = context;
+    r->plan = plan;
+    r->view = (fa_view *)(void *)(block + l.view);
+    r->grad = (void **)(void *)(block + l.grad);
+    r->call = (fa_op_call *)(void *)(block + l.call);
+    r->arena = block + l.arena;
+    for (int32_t v = 0; v < plan->graph->n_value; v++) {
+        r->view[v] = plan->view[v];
+        if (plan->offset[v] != FA_NOWHERE) r->view[v].data = r->arena + plan->offset[v];
+        if (plan->grad_offset[v] != FA_NOWHERE) r->grad[v] = r->arena + plan->grad_offset[v];
+    }
+    void **ends = (void **)(void *)(block + l.ends);
+    for (int32_t k = 0; k < plan->n_forward; k++) ends = wire(r, plan->forward[k], ends);
+    *out = r;
+    return FA_OK;
+}
+
+void fa_run_destroy(fa_run *run)
+{
+    if (run) fa_delete(run->context, run);
+}
+
+void *fa_run_input(fa_run *run, int32_t i)
+{
+    return run->view[run->plan->graph->input[i]].data;
+}
+
+void fa_run_forward(fa_run *run)
+{
+    const fa_plan *p = run->plan;
+    for (int32_t k = 0; k < p->n_forward; k++) {
+        const fa_step *s = &p->step[p->forward[k]];
+        if (!s->skip_forward) s->op->forward(&run->call[p->forward[k]]);
+    }
+}
+
+const fa_view *fa_run_value(const fa_run *run, int32_t value)
+{
+    return &run->view[value];
+}
+
+void *fa_run_loss_gradient(fa_run *run)
+{
+    return run->plan->loss >= 0 ? run->grad[run->plan->loss] : NULL;
+}
+
+static void clear(fa_run *run, int32_t v)
+{
+    memset(run->grad[v], 0, (size_t)run->view[v].count * run->plan->ops->real_size);
+}
+
+void fa_run_backward(fa_run *run, fa_tap_visit visit, void *user)
+{
+    const fa_plan *p = run->plan;
+    for (int32_t i = 0; i < p->n_wrt; i++)
+        if (run->grad[p->wrt[i]] && !p->active[p->wrt[i]]) clear(run, p->wrt[i]);
+    for (int32_t k = 0; k < p->n_backward; k++) {
+        int32_t n = p->backward[k];
+        const fa_step *s = &p->step[n];
+        const fa_op_call *call = &run->call[n];
+        if (s->tap >= 0 && call->grad_out[0]) visit(user, s->tap, run, call->grad_out[0]);
+        if (!s->run_backward) continue;
+        for (int32_t i = 0; i < call->n_in; i++)
+            if (s->zero[i]) clear(run, call->node->in[i]);
+        s->op->backward(call);
+    }
+}
+
+const void *fa_run_gradient(const fa_run *run, int32_t i)
+{
+    return run->grad[run->plan->wrt[i]];
+}
