@@ -28,13 +28,15 @@ static bool describe(const fa_graph *g, const fa_node *node, fa_layer *l)
     if (!w->is_initialiser || !fa_dtype_is_real(w->view.dtype) || w->view.count == 0 || g->value[node->in[0]].is_parameter) return false;
     const int64_t *dim = w->view.dim;
     bool given_bias = node->n_in > 2 && node->in[2] >= 0;
-    *l = (fa_layer){.name = node->name, .op = node->op, .weight = w->name, .groups = 1};
+    *l = (fa_layer){.name = node->name, .op = node->op, .weight = w->name, .groups = 1, .kh = 1, .kw = 1};
     if (strcmp(node->op, "Conv") == 0) {
         if (w->view.ndim != 3 && w->view.ndim != 4) return false;
         l->groups = fa_node_int(node, "group", 1);
         l->has_bias = given_bias;
         l->out = dim[0];
         l->in = w->view.count / dim[0] + given_bias;
+        l->kh = w->view.ndim == 4 ? dim[2] : 1;
+        l->kw = dim[w->view.ndim - 1];
     } else if (strcmp(node->op, "Gemm") == 0) {
         if (w->view.ndim != 2 || fa_node_int(node, "transA", 0)) return false;
         bool transposed = fa_node_int(node, "transB", 0) != 0;

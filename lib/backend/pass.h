@@ -14,7 +14,8 @@
 typedef struct fa_layer {
     const char *name, *op, *weight;
     int64_t in;  /* kernel volume * channels per group, in the order (channel, kernel row, kernel column), then 1 for the bias */
-    int64_t out; /* of all groups */
+    int64_t out;    /* of all groups */
+    int64_t kh, kw; /* kernel rows and columns; 1 for a fully connected layer */
     int64_t groups;
     bool has_bias;
     int32_t block; /* layers that share a weight share a block: index of the first of them, its own index otherwise */
@@ -80,13 +81,14 @@ typedef struct fa_pass_request {
 
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out);
 void fa_pass_destroy(fa_pass *pass);
-size_t fa_pass_bytes(const fa_pass *pass); /* what the pass holds, for memory estimates */
+int64_t fa_pass_batch(const fa_pass *pass);             /* inputs it can take at a time: what was asked for, or what a model with a fixed batch takes */
 int64_t fa_pass_classes(const fa_pass *pass);
 const fa_tap *fa_pass_geometry(const fa_pass *pass, int32_t layer); /* of a tapped layer; a, d NULL, n = batch */
 double fa_pass_flops_forward(const fa_pass *pass);  /* of one input */
 double fa_pass_flops_backward(const fa_pass *pass);
 
-/* Copies `n` <= batch inputs in, casting, and runs forward. FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE name the array, input and element. */
+/* Copies inputs `first` ... `first + n - 1` of the arrays (graph order; n <= batch) in, casting, and runs forward. `target` [n] NULL: the predicted
+ * class. FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE name the array, input and element. */
 fa_status fa_pass_forward(fa_pass *pass, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
 /* After fa_pass_forward: backward from the unit-length gradient at the logits (docs/method.md), `visit` once per tapped layer, latest layer first. */
 void fa_pass_backward(fa_pass *pass, fa_tap_fn visit, void *user);

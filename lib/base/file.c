@@ -16,7 +16,7 @@ static const char *reason(int error, char *room, size_t size)
     return strerror_r(error, room, size) == 0 ? room : "unknown error";
 }
 
-static fa_status fail_io(const char *what, const char *path)
+fa_status fa_fail_io(const char *what, const char *path)
 {
     char room[128];
     int error = errno;
@@ -26,7 +26,7 @@ static fa_status fail_io(const char *what, const char *path)
 static fa_status read_open(fa_context *context, int fd, const char *path, void **data, size_t *size)
 {
     struct stat st;
-    if (fstat(fd, &st)) return fail_io("examine", path);
+    if (fstat(fd, &st)) return fa_fail_io("examine", path);
     if (S_ISDIR(st.st_mode)) return fa_fail(FA_ERR_IO, "cannot read '%s': it is a folder", path);
     if (!S_ISREG(st.st_mode)) return fa_fail(FA_ERR_IO, "cannot read '%s': it is not a regular file", path);
     size_t want = (size_t)st.st_size, got = 0;
@@ -37,7 +37,7 @@ static fa_status read_open(fa_context *context, int fd, const char *path, void *
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {
             fa_delete(context, p);
-            return fail_io("read", path);
+            return fa_fail_io("read", path);
         }
         if (n == 0) break; /* it shrank while we read: what is left must still make sense to the caller */
         got += (size_t)n;
@@ -51,7 +51,7 @@ static fa_status read_open(fa_context *context, int fd, const char *path, void *
 fa_status fa_file_read(fa_context *context, const char *path, void **data, size_t *size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return fail_io("open", path);
+    if (fd < 0) return fa_fail_io("open", path);
     fa_status status = read_open(context, fd, path, data, size);
     close(fd);
     return status;
@@ -81,7 +81,7 @@ fa_status fa_file_writer_open(fa_context *context, const char *path, fa_file_wri
         if (w->fd >= 0 || errno != EEXIST) break;
     }
     if (w->fd < 0) {
-        fa_status status = fail_io("create", w->temporary);
+        fa_status status = fa_fail_io("create", w->temporary);
         fa_delete(context, w);
         return status;
     }
@@ -95,7 +95,7 @@ fa_status fa_file_writer_write(fa_file_writer *w, const void *data, size_t size)
     while (size) {
         ssize_t n = write(w->fd, p, size);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail_io("write", w->path);
+        if (n < 0) return fa_fail_io("write", w->path);
         p += n;
         size -= (size_t)n;
     }
@@ -113,10 +113,10 @@ void fa_file_writer_discard(fa_file_writer *w)
 fa_status fa_file_writer_commit(fa_file_writer *w)
 {
     fa_status status = FA_OK;
-    if (fsync(w->fd)) status = fail_io("write", w->path);
-    if (close(w->fd) && status == FA_OK) status = fail_io("write", w->path);
+    if (fsync(w->fd)) status = fa_fail_io("write", w->path);
+    if (close(w->fd) && status == FA_OK) status = fa_fail_io("write", w->path);
     w->fd = -1;
-    if (status == FA_OK && rename(w->temporary, w->path)) status = fail_io("replace", w->path);
+    if (status == FA_OK && rename(w->temporary, w->path)) status = fa_fail_io("replace", w->path);
     if (status != FA_OK) {
         fa_file_writer_discard(w);
         return status;

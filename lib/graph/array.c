@@ -2,6 +2,7 @@
 #include "graph/array.h"
 
 #include "base/error.h"
+#include "base/half.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,24 +41,6 @@ fa_status fa_array_check(const fa_array *a, const char *what, int64_t *count)
     return FA_OK;
 }
 
-static float from_half(uint16_t h)
-{
-    int exponent = (h >> 10) & 31;
-    float fraction = (float)(h & 1023), value;
-    if (exponent == 31) value = h & 1023 ? NAN : INFINITY;
-    else if (exponent) value = ldexpf(1024 + fraction, exponent - 25);
-    else value = ldexpf(fraction, -24);
-    return h & 0x8000 ? -value : value;
-}
-
-static float from_bfloat(uint16_t h)
-{
-    uint32_t bits = (uint32_t)h << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* One loop per element type: `EXPR` of element `v`. */
 #define EACH(type, EXPR)                                                                                                                                 \
     do {                                                                                                                                                 \
@@ -87,8 +70,8 @@ void fa_array_to_float(const fa_array *a, int64_t first, int64_t n, float *out)
         if (n) memcpy(out, (const float *)a->data + first, (size_t)n * sizeof *out);
         break;
     case FA_FLOAT64: EACH(double, out[i] = (float)v); break;
-    case FA_FLOAT16: EACH(uint16_t, out[i] = from_half(v)); break;
-    case FA_BFLOAT16: EACH(uint16_t, out[i] = from_bfloat(v)); break;
+    case FA_FLOAT16: EACH(uint16_t, out[i] = fa_float_from_half(v)); break;
+    case FA_BFLOAT16: EACH(uint16_t, out[i] = fa_float_from_bfloat16(v)); break;
     case FA_BOOL: EACH(uint8_t, out[i] = v != 0); break;
     case FA_UINT8: EACH(uint8_t, out[i] = (float)v); break;
     case FA_INT8: EACH(int8_t, out[i] = (float)v); break;

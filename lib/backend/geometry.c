@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/rewrite.h"
+#include "base/error.h"
+
+#include <string.h>
+
+/* `count` values of an attribute with one entry per spatial axis, or the default; the last two axes are rows and columns. */
+static void two_axes(const fa_node *node, const char *name, int32_t axes, int64_t *rows, int64_t *columns)
+{
+    int64_t count;
+    const int64_t *v = fa_node_ints(node, name, &count);
+    *rows = v && axes == 2 && count >= 2 ? v[0] : 1;
+    *columns = v && count >= axes ? v[axes - 1] : 1;
+}
+
+static int64_t same_pad(int64_t in, int64_t stride, int64_t kernel, int64_t dilation, bool upper)
+{
+    int64_t out = (in + stride - 1) / stride, total = (out - 1) * stride + (kernel - 1) * dilation + 1 - in;
+    return total <= 0 ? 0 : upper ? total / 2 : (total + 1) / 2;
+}
+
+static void begin_pads(const fa_node *node, int32_t axes, fa_tap *t)
+{
+    const char *mode = fa_node_string(node, "auto_pad", "NOTSET");
+    if (strncmp(mode, "SAME", 4) == 0) {
+        bool upper = strcmp(mode, "SAME_UPPER") == 0;
+        t->pad_top = same_pad(t->h, t->stride_h, t->kh, t->dilation_h, upper);
+        t->pad_left = same_pad(t->w, t->stride_w, t->kw, t->dilation_w, upper);
+        return;
+    }
+    int64_t count;
+    const int64_t *v = fa_node_ints(node, "pads", &count);
+    if (!v || strcmp(mode, "VALID") == 0) return;
+    if (axes == 2 && count >= 4) {
+        t->pad_top = v[0];
+        t->pad_left = v[1];
+    } else if (axes == 1 && count >= 2) {
+        t->pad_left = v[0];
+    }
+}
+
+static void convolution(const fa_node *node, const fa_view *a, const fa_view *d, bool last, fa_tap *t)
+{
+    int32_t axes = a->ndim - 2, space = last ? 1 : 2, channel = last ? a->ndim - 1 : 1;
+    t->c = a->dim[channel];
+    t->h = axes == 2 ? a->dim[space] : 1;
+    t->w = a->dim[space + axes - 1];
+    t->oh = axes == 2 ? d->dim[space] : 1;
+    t->ow = d->dim[space + axes - 1];
+    two_axes(node, "strides", axes, &t->stride_h, &t->stride_w);
+    two_axes(node, "dilations", axes, &t->dilation_h, &t->dilation_w);
+    begin_pads(node, axes, t);
+    t->a_n = t->c * t->h * t->w;
+    t->d_n = t->out * t->oh * t->ow;
+    t->a_c = last ? 1 : t->h * t->w;
+    t->a_w = last ? t->c : 1;
+    t->a_h = t->w * t->a_w;
+    t->d_c = last ? 1 : t->oh * t->ow;
+    t->d_w = last ? t->out : 1;
+    t->d_h = t->ow * t->d_w;
+}
+
+static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, fa_tap *t)
+{
+    t->c = a->ndim ? a->dim[a->ndim - 1] : 0;
+    int64_t rows = t->c ? a->count / t->c : 0;
+    if (!rows || rows % batch || a->ndim < 2)
+        return fa_fail(FA_ERR_SHAPE, "node '%s': %lld rows of input 0 do not divide among %lld inputs", node->name, (long long)rows, (long long)batch);
+    t->h = t->oh = rows / batch;
+    t->w = t->ow = 1;
+    t->stride_h = t->stride_w = t->dilation_h = t->dilation_w = 1;
+    t->a_c = t->d_c = 1;
+    t->a_h = t->a_w = t->c;
+    t->d_h = t->d_w = t->out;
+    t->a_n = t->h * t->a_h;
+    t->d_n = t->oh * t->d_h;
+    return FA_OK;
+}
+
+fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, fa_tap *out)
+{
+    fa_tap t = {.n = batch, .out = layer->out, .groups = layer->groups, .kh = layer->kh, .kw = layer->kw, .has_bias = layer->has_bias};
+    if (strncmp(node->op, "Conv", 4) == 0) convolution(node, a, d, strcmp(node->domain, "fattr") == 0, &t);
+    else FA_TRY(product(node, a, batch, &t));
+    *out = t;
+    return FA_OK;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/loss.h"
+
+#include <math.h>
+
+void fa_loss_cross_entropy(const float *z, int64_t classes, int64_t target, fa_loss *out, float *gradient)
+{
+    int64_t best = 0;
+    for (int64_t k = 1; k < classes; k++)
+        if (z[k] > z[best]) best = k;
+    int64_t y = target < 0 ? best : target;
+    double sum = 0, top = -INFINITY;
+    for (int64_t k = 0; k < classes; k++) {
+        sum += exp((double)z[k] - (double)z[best]);
+        if (k != y && (double)z[k] > top) top = (double)z[k];
+    }
+    double others = 0; /* sum_{k != y} exp(z_k - top) */
+    for (int64_t k = 0; k < classes; k++)
+        if (k != y) others += exp((double)z[k] - top);
+    double lead = top + log(others) - (double)z[y]; /* log sum_{k != y} exp(z_k - z_y) */
+    *out = (fa_loss){best, 1 / sum, lead > 0 ? lead + log1p(exp(-lead)) : log1p(exp(lead))};
+    if (!gradient) return;
+    double squares = 1;
+    for (int64_t k = 0; k < classes; k++)
+        if (k != y) squares += exp(2 * ((double)z[k] - top)) / (others * others);
+    double scale = 1 / sqrt(squares);
+    for (int64_t k = 0; k < classes; k++) gradient[k] = (float)(k == y ? -scale : scale * exp((double)z[k] - top) / others);
+}
