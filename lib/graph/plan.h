@@ -51,7 +51,7 @@ typedef void (*fa_tap_visit)(void *user, int32_t index, const fa_run *run, const
 /* Where to write the gradient at `loss` after forward and before backward. */
 void *fa_run_loss_gradient(fa_run *run);
 void fa_run_backward(fa_run *run, fa_tap_visit visit, void *user);
-/* Gradient with regard to request->wrt[i], after backward; zeros where nothing flows. */
+/* Gradient with regard to request->wrt[i], after backward; zeros where nothing flows, NULL for a value that nothing wanted depends on. */
 const void *fa_run_gradient(const fa_run *run, int32_t i);
 
 #endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scoring allocates nothing, neither through the context nor from the C library; and every single allocation may fail. */
+#include "support.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the C library's allocator, interposed: counts, and fails call number `fail_at` while armed */
+static atomic_long system_calls, system_fail_at = -1;
+static atomic_bool armed;
+
+static bool system_fails(void)
+{
+    if (!atomic_load(&armed)) return false;
+    return atomic_fetch_add(&system_calls, 1) == atomic_load(&system_fail_at);
+}
+
+void *__libc_malloc(size_t);
+void *__libc_calloc(size_t, size_t);
+void *__libc_realloc(void *, size_t);
+void *__libc_memalign(size_t, size_t);
+int posix_memalign(void **, size_t, size_t);
+void *aligned_alloc(size_t, size_t);
+void *malloc(size_t);
+void *calloc(size_t, size_t);
+void *realloc(void *, size_t);
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define INTERPOSED 1
+void *malloc(size_t n)
+{
+    return system_fails() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return system_fails() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+    return system_fails() ? NULL : __libc_realloc(p, n);
+}
+
+void *aligned_alloc(size_t align, size_t n)
+{
+    return system_fails() ? NULL : __libc_memalign(align, n);
+}
+
+int posix_memalign(void **out, size_t align, size_t n)
+{
+    void *p = system_fails() ? NULL : __libc_memalign(align, n);
+    if (!p) return ENOMEM;
+    *out = p;
+    return 0;
+}
+#else
+#define INTERPOSED 0
+#endif
+
+/* ---- the context's allocator: counts, and fails call number `fail_at` */
+typedef struct counter {
+    long calls, fail_at, held;
+} counter;
+
+static void *count_alloc(void *user, size_t size, size_t align)
+{
+    counter *c = user;
+    if (c->calls++ == c->fail_at) return NULL;
+    void *p = NULL;
+    if (posix_memalign(&p, align, size)) return NULL;
+    c->held++;
+    return p;
+}
+
+static void count_free(void *user, void *block, size_t size, size_t align)
+{
+    (void)size;
+    (void)align;
+    if (block) ((counter *)user)->held--;
+    free(block);
+}
+
+static fa_status make_context(counter *c, fa_context **context)
+{
+    fa_context_options o;
+    fa_context_options_init(&o, sizeof o);
+    if (c) {
+        o.alloc = count_alloc;
+        o.free = count_free;
+        o.alloc_user = c;
+    }
+    return fa_context_create(&o, context);
+}
+
+/* The whole life of a small sketch; everything is released whatever fails. */
+static fa_status whole_life(counter *c, const char *path, const float *images)
+{
+    fa_context *context = NULL;
+    fa_model *model = NULL;
+    fa_refset *references = NULL, *calibration = NULL;
+    fa_sketch *sketch = NULL, *read = NULL;
+    fa_scorer *scorer = NULL;
+    fa_sketch_options o;
+    fa_sketch_options_init(&o, sizeof o);
+    o.batch = 4;
+    o.k_in = o.k_out = 4;
+    int64_t shape_r[4], shape_c[4], shape_x[4];
+    fa_array r = images_array(images, 6, shape_r), k = images_array(images + 6 * PIXELS, 3, shape_c), x = images_array(images + 9 * PIXELS, 1, shape_x);
+    fa_result result;
+    fa_status s = make_context(c, &context);
+    if (s == FA_OK) s = fa_model_load_file(context, model_path("mlp.onnx"), NULL, &model);
+    if (s == FA_OK) s = fa_refset_create(context, &r, 1, NULL, &references);
+    if (s == FA_OK) s = fa_refset_create(context, &k, 1, NULL, &calibration);
+    if (s == FA_OK) s = fa_sketch_build(model, references, calibration, &o, &sketch);
+    if (s == FA_OK) s = fa_sketch_save_file(sketch, path);
+    if (s == FA_OK) s = fa_sketch_load_file(context, path, &read);
+    if (s == FA_OK) s = fa_scorer_create(read, model, NULL, &scorer);
+    if (s == FA_OK) s = fa_score(scorer, &x, 1, &result);
+    fa_scorer_destroy(scorer);
+    fa_sketch_release(read);
+    fa_sketch_release(sketch);
+    fa_refset_release(calibration);
+    fa_refset_release(references);
+    fa_model_release(model);
+    fa_context_release(context);
+    return s;
+}
+
+START_TEST(every_allocation_of_the_context_may_fail)
+{
+    const char *folder = make_folder();
+    char path[4200];
+    snprintf(path, sizeof path, "%s/s.fattr", folder);
+    float *images = make_images(10, 3);
+    counter c = {.fail_at = -1};
+    ck_assert_msg(whole_life(&c, path, images) == FA_OK, "%s", fa_error_message());
+    ck_assert_int_eq(c.held, 0);
+    long total = c.calls;
+    ck_assert_int_gt(total, 20);
+    for (long n = 0; n < total; n++) {
+        c = (counter){.fail_at = n};
+        fa_status s = whole_life(&c, path, images);
+        ck_assert_msg(s == FA_ERR_MEMORY, "allocation %ld of %ld: %s (%s)", n, total, fa_status_name(s), fa_error_message());
+        ck_assert_msg(c.held == 0, "allocation %ld of %ld: %ld blocks leaked", n, total, c.held);
+    }
+    free(images);
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(every_allocation_of_the_system_may_fail)
+{
+    if (!INTERPOSED) return;
+    const char *folder = make_folder();
+    char path[4200];
+    snprintf(path, sizeof path, "%s/s.fattr", folder);
+    float *images = make_images(10, 3);
+    ck_assert_int_eq(whole_life(NULL, path, images), FA_OK); /* whatever is made once per process is made now */
+    atomic_store(&system_calls, 0);
+    atomic_store(&armed, true);
+    fa_status s = whole_life(NULL, path, images);
+    atomic_store(&armed, false);
+    ck_assert_int_eq(s, FA_OK);
+    long total = atomic_load(&system_calls);
+    ck_assert_int_gt(total, 20);
+    for (long n = 0; n < total; n++) {
+        atomic_store(&system_calls, 0);
+        atomic_store(&system_fail_at, n);
+        atomic_store(&armed, true);
+        s = whole_life(NULL, path, images);
+        atomic_store(&armed, false);
+        /* The C library may use its own fall-back (a stream without a buffer): then the call succeeds. */
+        ck_assert_msg(s == FA_ERR_MEMORY || s == FA_OK || s == FA_ERR_IO, "allocation %ld of %ld: %s (%s)", n, total, fa_status_name(s), fa_error_message());
+    }
+    free(images);
+    remove_folder(folder);
+}
+END_TEST
+
+static void scoring_allocates_nothing(const char *name, int64_t batch)
+{
+    counter c = {.fail_at = -1};
+    fa_context *context;
+    OK(make_context(&c, &context));
+    fa_model *model;
+    OK(fa_model_load_file(context, model_path(name), NULL, &model));
+    fa_refset *references = make_refset(context, 20, 1), *calibration = make_refset(context, 10, 2);
+    fa_sketch *sketch;
+    OK(fa_sketch_build(model, references, calibration, NULL, &sketch));
+    fa_scorer *scorer;
+    fa_scorer_options o;
+    fa_scorer_options_init(&o, sizeof o);
+    o.max_batch = (int32_t)batch;
+    o.all_scores = 1;
+    OK(fa_scorer_create(sketch, model, &o, &scorer));
+    float *images = make_images(40, 3);
+    fa_result result[16];
+    long before = c.calls;
+    for (int i = 0; i < 20; i++) {
+        if (i == 1) { /* the first call may */
+            before = c.calls;
+            atomic_store(&system_calls, 0);
+            atomic_store(&system_fail_at, -1);
+            atomic_store(&armed, true);
+        }
+        int64_t shape[4], n = 1 + i % batch;
+        fa_array x = images_array(images + i * PIXELS, n, shape);
+        fa_status s = fa_score_batch(scorer, &x, 1, result, n);
+        if (s != FA_OK) atomic_store(&armed, false);
+        OK(s);
+    }
+    atomic_store(&armed, false);
+    ck_assert_int_eq(c.calls, before);
+    if (INTERPOSED) ck_assert_int_eq(atomic_load(&system_calls), 0);
+    free(images);
+    fa_scorer_destroy(scorer);
+    fa_sketch_release(sketch);
+    fa_refset_release(calibration);
+    fa_refset_release(references);
+    fa_model_release(model);
+    fa_context_release(context);
+    ck_assert_int_eq(c.held, 0);
+}
+
+START_TEST(scoring_one_allocates_nothing)
+{
+    scoring_allocates_nothing("clean.onnx", 1);
+}
+END_TEST
+
+START_TEST(scoring_a_batch_allocates_nothing)
+{
+    scoring_allocates_nothing("clean.onnx", 7);
+    scoring_allocates_nothing("mlp.onnx", 7);
+}
+END_TEST
+
+static void add(TCase *t)
+{
+    tcase_add_test(t, every_allocation_of_the_context_may_fail);
+    tcase_add_test(t, every_allocation_of_the_system_may_fail);
+    tcase_add_test(t, scoring_one_allocates_nothing);
+    tcase_add_test(t, scoring_a_batch_allocates_nothing);
+}
+
+int main(void)
+{
+    return run_suite("alloc", add, NULL, NULL);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The plan on random graphs: sharing memory between tensors must not change a bit of what is computed. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "graph/edit.h"
+#include "graph/plan.h"
+#define FA_REAL float
+#define FA_REAL_SUFFIX f32
+#include "ops/ops.h"
+
+static fa_context *context;
+
+static void setup(void)
+{
+    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
+}
+
+static void teardown(void)
+{
+    ck_assert_uint_eq(fa_context_memory_used(context), 0);
+    fa_context_release(context);
+}
+
+static fa_graph *empty_graph(void)
+{
+    fa_graph *g = fa_new(context, sizeof *g);
+    g->arena.context = context;
+    g->value = fa_arena_array(&g->arena, 1, sizeof *g->value);
+    g->node = fa_arena_array(&g->arena, 1, sizeof *g->node);
+    g->producer = "";
+    g->opset = 13;
+    return g;
+}
+
+static int32_t add_node(fa_edit *e, const char *op, int32_t a, int32_t b)
+{
+    int32_t node, out;
+    ck_assert_int_eq(fa_edit_value(e, "v", FA_FLOAT32, &out), FA_OK);
+    ck_assert_int_eq(fa_edit_node(e, "n", op, "", 13, b < 0 ? 1 : 2, 1, 0, &node), FA_OK);
+    e->graph->node[node].in[0] = a;
+    if (b >= 0) e->graph->node[node].in[1] = b;
+    e->graph->node[node].out[0] = out;
+    return out;
+}
+
+static void fill(float *x, int64_t n, uint64_t stream)
+{
+    fa_normal(7, stream, 0, n, x);
+    for (int64_t i = 0; i < n; i++) x[i] *= 0.5f;
+}
+
+/* x [3, 4] through `count` random nodes; every value is [3, 4]. `out` is the last one. */
+static fa_graph *random_graph(fa_graph *base, uint64_t seed, int count, int32_t *x, int32_t *w, int32_t *out)
+{
+    fa_edit e;
+    void *weights;
+    ck_assert_int_eq(fa_edit_begin(base, &e), FA_OK);
+    ck_assert_int_eq(fa_edit_value(&e, "x", FA_FLOAT32, x), FA_OK);
+    ck_assert_int_eq(fa_edit_initialiser(&e, "w", FA_FLOAT32, 2, (int64_t[]){4, 4}, w, &weights), FA_OK);
+    fill(weights, 16, seed + 1000);
+    e.graph->input = fa_arena_array(&e.graph->arena, 1, sizeof(int32_t));
+    e.graph->output = fa_arena_array(&e.graph->arena, 1, sizeof(int32_t));
+    e.graph->input[0] = *x;
+    e.graph->n_input = e.graph->n_output = 1;
+    static const char *const unary[] = {"Relu", "Tanh", "Identity"}, *const binary[] = {"Add", "Mul", "Sub"};
+    int32_t values[64] = {*x};
+    int n = 1;
+    for (int k = 0; k < count; k++) {
+        uint32_t r[4];
+        fa_philox(seed, (uint64_t)k, 0, r);
+        int32_t a = values[r[1] % (unsigned)n], b = values[n - 1];
+        if (r[0] % 3 == 0) values[n++] = add_node(&e, unary[r[2] % 3], b, -1);
+        else if (r[0] % 3 == 1) values[n++] = add_node(&e, binary[r[2] % 3], a, b);
+        else values[n++] = add_node(&e, "MatMul", r[2] % 2 ? a : b, *w);
+    }
+    *out = e.graph->output[0] = values[n - 1];
+    fa_graph *g;
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_OK);
+    return g;
+}
+
+typedef struct result {
+    float out[12], gx[12], gw[16];
+    size_t bytes;
+} result;
+
+static void run(const fa_graph *g, int32_t x, int32_t w, int32_t out, bool keep_all, result *r)
+{
+    int32_t wanted[80], wrt[] = {x, w};
+    int n = 0;
+    wanted[n++] = out;
+    for (int32_t v = 0; keep_all && v < g->n_value; v++) wanted[n++] = v;
+    fa_view in = {.dtype = FA_FLOAT32};
+    fa_view_set_shape(&in, 2, (int64_t[]){3, 4});
+    fa_plan_request q = {.graph = g, .ops = &fa_op_table_f32, .inputs = &in, .wanted = wanted, .n_wanted = n, .loss = out, .wrt = wrt, .n_wrt = 2};
+    fa_plan *plan;
+    fa_run *pass;
+    ck_assert_msg(fa_plan_create(&q, &plan) == FA_OK, "%s", fa_error_message());
+    ck_assert_int_eq(fa_run_create(plan, context, &pass), FA_OK);
+    r->bytes = fa_plan_arena_bytes(plan);
+    for (int repeat = 0; repeat < 2; repeat++) { /* the second time, the arena is dirty */
+        float *input = fa_run_input(pass, 0);
+        if (input) fill(input, 12, 1);
+        fa_run_forward(pass);
+        memcpy(r->out, fa_run_value(pass, out)->data, sizeof r->out);
+        if (fa_run_loss_gradient(pass)) fill(fa_run_loss_gradient(pass), 12, 2);
+        fa_run_backward(pass, NULL, NULL);
+        if (fa_run_gradient(pass, 0)) memcpy(r->gx, fa_run_gradient(pass, 0), sizeof r->gx);
+        if (fa_run_gradient(pass, 1)) memcpy(r->gw, fa_run_gradient(pass, 1), sizeof r->gw);
+    }
+    fa_run_destroy(pass);
+    fa_plan_destroy(plan);
+}
+
+START_TEST(memory_is_shared_safely)
+{
+    size_t shared = 0, kept = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        fa_graph *base = empty_graph();
+        int32_t x, w, out;
+        fa_graph *g = random_graph(base, seed, 3 + (int)(seed % 40), &x, &w, &out);
+        result a = {0}, b = {0};
+        run(g, x, w, out, false, &a);
+        run(g, x, w, out, true, &b);
+        ck_assert_mem_eq(a.out, b.out, sizeof a.out);
+        ck_assert_mem_eq(a.gx, b.gx, sizeof a.gx);
+        ck_assert_mem_eq(a.gw, b.gw, sizeof a.gw);
+        shared += a.bytes;
+        kept += b.bytes;
+        fa_graph_destroy(g);
+        fa_graph_destroy(base);
+    }
+    ck_assert_uint_lt(shared, kept);
+}
+END_TEST
+
+START_TEST(unsupported_nodes_are_listed_at_once)
+{
+    fa_graph *base = empty_graph(), *g;
+    fa_edit e;
+    ck_assert_int_eq(fa_edit_begin(base, &e), FA_OK);
+    int32_t x, a;
+    ck_assert_int_eq(fa_edit_value(&e, "x", FA_FLOAT32, &x), FA_OK);
+    a = add_node(&e, "Frobnicate", x, -1);
+    a = add_node(&e, "Relu", a, -1);
+    a = add_node(&e, "Wobble", a, -1);
+    e.graph->input = fa_arena_array(&e.graph->arena, 1, sizeof(int32_t));
+    e.graph->input[0] = x;
+    e.graph->n_input = 1;
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_OK);
+    ck_assert_int_eq(fa_plan_check_ops(g, &fa_op_table_f32), FA_ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(fa_error_message(), "Frobnicate"));
+    ck_assert_ptr_nonnull(strstr(fa_error_message(), "Wobble"));
+    ck_assert_ptr_null(strstr(fa_error_message(), "Relu"));
+    fa_graph_destroy(g);
+    fa_graph_destroy(base);
+}
+END_TEST
+
+START_TEST(cycles_and_orphans_are_refused)
+{
+    fa_graph *base = empty_graph(), *g;
+    fa_edit e;
+    ck_assert_int_eq(fa_edit_begin(base, &e), FA_OK);
+    int32_t loose;
+    ck_assert_int_eq(fa_edit_value(&e, "loose", FA_FLOAT32, &loose), FA_OK);
+    add_node(&e, "Relu", loose, -1);
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_ERR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(fa_error_message(), "loose"));
+    ck_assert_int_eq(fa_edit_begin(base, &e), FA_OK);
+    ck_assert_int_eq(fa_edit_value(&e, "a", FA_FLOAT32, &loose), FA_OK);
+    int32_t b = add_node(&e, "Relu", loose, -1), c = add_node(&e, "Relu", b, -1);
+    e.graph->node[0].in[0] = c;
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_ERR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(fa_error_message(), "cycle"));
+    fa_graph_destroy(base);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("plan");
+    TCase *t = tcase_create("plan");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, memory_is_shared_safely);
+    tcase_add_test(t, unsupported_nodes_are_listed_at_once);
+    tcase_add_test(t, cycles_and_orphans_are_refused);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
