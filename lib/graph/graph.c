@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const fa_attr *fa_node_attr(const fa_node *node, const char *name)
@@ -49,24 +48,6 @@ int32_t fa_graph_find_value(const fa_graph *graph, const char *name)
     for (int32_t i = 0; i < graph->n_value; i++)
         if (strcmp(graph->value[i].name, name) == 0) return i;
     return -1;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const fa_value *const *)a)->name, (*(const fa_value *const *)b)->name);
-}
-
-static fa_status check_names(fa_graph *g)
-{
-    const fa_value **sorted = fa_new_array(g->arena.context, (size_t)g->n_value + 1, sizeof *sorted);
-    if (!sorted) return FA_ERR_MEMORY;
-    for (int32_t i = 0; i < g->n_value; i++) sorted[i] = &g->value[i];
-    qsort(sorted, (size_t)g->n_value, sizeof *sorted, by_name);
-    fa_status status = FA_OK;
-    for (int32_t i = 1; i < g->n_value && status == FA_OK; i++)
-        if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0) status = fa_fail(FA_ERR_FORMAT, "two values are called '%s'", sorted[i]->name);
-    fa_delete(g->arena.context, sorted);
-    return status;
 }
 
 static fa_status set_producers(fa_graph *g)
@@ -155,24 +136,29 @@ static fa_status order_nodes(fa_graph *g)
     return status;
 }
 
+/* Every value that something reads comes from an input, an initialiser or a node. */
+static fa_status check_sources(fa_graph *g)
+{
+    bool *given = fa_new_array(g->arena.context, (size_t)g->n_value + 1, sizeof *given);
+    if (!given) return FA_ERR_MEMORY;
+    for (int32_t i = 0; i < g->n_input; i++) given[g->input[i]] = true;
+    for (int32_t v = 0; v < g->n_value; v++) given[v] |= g->value[v].producer >= 0 || g->value[v].is_initialiser;
+    fa_status status = FA_OK;
+    for (int32_t n = 0; n < g->n_node && status == FA_OK; n++)
+        for (int32_t i = 0; i < g->node[n].n_in && status == FA_OK; i++) {
+            int32_t v = g->node[n].in[i];
+            if (v >= 0 && !given[v]) status = fa_fail(FA_ERR_FORMAT, "node '%s': nothing produces its input '%s'", g->node[n].name, g->value[v].name);
+        }
+    for (int32_t i = 0; i < g->n_output && status == FA_OK; i++)
+        if (!given[g->output[i]]) status = fa_fail(FA_ERR_FORMAT, "nothing produces the output '%s'", g->value[g->output[i]].name);
+    fa_delete(g->arena.context, given);
+    return status;
+}
+
 fa_status fa_graph_finish(fa_graph *g)
 {
-    FA_TRY(check_names(g));
     FA_TRY(set_producers(g));
-    for (int32_t n = 0; n < g->n_node; n++)
-        for (int32_t i = 0; i < g->node[n].n_in; i++) {
-            int32_t v = g->node[n].in[i];
-            if (v < 0 || g->value[v].producer >= 0 || g->value[v].is_initialiser) continue;
-            bool is_input = false;
-            for (int32_t k = 0; k < g->n_input; k++) is_input |= g->input[k] == v;
-            if (!is_input) return fa_fail(FA_ERR_FORMAT, "node '%s': nothing produces its input '%s'", g->node[n].name, g->value[v].name);
-        }
-    for (int32_t i = 0; i < g->n_output; i++) {
-        const fa_value *v = &g->value[g->output[i]];
-        bool is_input = false;
-        for (int32_t k = 0; k < g->n_input; k++) is_input |= g->input[k] == g->output[i];
-        if (v->producer < 0 && !v->is_initialiser && !is_input) return fa_fail(FA_ERR_FORMAT, "nothing produces the output '%s'", v->name);
-    }
+    FA_TRY(check_sources(g));
     FA_TRY(order_nodes(g));
     FA_TRY(set_producers(g)); /* the indices have moved */
     for (int32_t v = 0; v < g->n_value; v++) g->value[v].is_parameter = g->value[v].is_initialiser;

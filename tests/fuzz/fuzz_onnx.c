@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/context.h"
+#include "onnx/onnx.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Any bytes as a model and as a tensor: an error, or a graph whose every index is in range and every element can be read. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool holds)
+{
+    if (!holds) abort();
+}
+
+static void check_view(const fa_view *v)
+{
+    check(v->data != NULL);
+    size_t width = fa_dtype_is_real(v->dtype) && v->dtype != FA_FLOAT64 ? sizeof(float) : 8;
+    volatile unsigned sum = 0;
+    for (size_t i = 0; i < (size_t)v->count * width; i++) sum += ((const unsigned char *)v->data)[i];
+    (void)sum;
+}
+
+static void check_graph(const fa_graph *g)
+{
+    for (int32_t i = 0; i < g->n_value; i++) {
+        check(*g->value[i].name && g->value[i].producer >= -1 && g->value[i].producer < g->n_node);
+        if (g->value[i].is_initialiser) check_view(&g->value[i].view);
+    }
+    for (int32_t i = 0; i < g->n_node; i++) {
+        const fa_node *n = &g->node[i];
+        check(*n->name && *n->op && strcmp(n->domain, "fattr") != 0 && n->opset >= 1);
+        for (int32_t k = 0; k < n->n_in; k++) check(n->in[k] >= -1 && n->in[k] < g->n_value);
+        for (int32_t k = 0; k < n->n_out; k++) check(n->out[k] >= -1 && n->out[k] < g->n_value);
+        for (int32_t k = 0; k < n->n_attr; k++) {
+            check(*n->attr[k].name);
+            if (n->attr[k].kind == FA_ATTR_TENSOR) check_view(&n->attr[k].tensor);
+        }
+    }
+    for (int32_t i = 0; i < g->n_input; i++) check(g->input[i] >= 0 && g->input[i] < g->n_value);
+    check(g->n_output > 0);
+    for (int32_t i = 0; i < g->n_output; i++) check(g->output[i] >= 0 && g->output[i] < g->n_value);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fa_context context = {.allocator = fa_system_allocator, .memory_limit = 256 << 20};
+    fa_graph *graph;
+    if (fa_onnx_read_memory(&context, data, size, NULL, &graph) == FA_OK) {
+        check_graph(graph);
+        fa_graph_destroy(graph);
+    }
+    fa_arena arena = {.context = &context};
+    fa_view view;
+    const char *name;
+    if (fa_onnx_read_tensor(&context, data, size, &arena, &view, &name) == FA_OK) {
+        check_view(&view);
+        check(strlen(name) <= size);
+    }
+    fa_arena_clear(&arena);
+    check(context.used == 0);
+    return 0;
+}
