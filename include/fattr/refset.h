@@ -10,7 +10,7 @@ typedef struct fa_refset fa_refset;
 
 typedef struct fa_refset_options {
     size_t struct_size;    /**< sizeof(fa_refset_options) of the caller */
-    const int64_t *labels; /**< `[n]` true classes, or NULL (default) when unknown; copied */
+    const int64_t *labels; /**< `[n]` true classes, -1 where unknown, or NULL (default) when none is known; copied */
     const int64_t *ids;    /**< `[n]` the caller's stable, distinct ids, or NULL (default): 0 to n - 1; copied */
 } fa_refset_options;
 

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "kernels/kernels.h"
-#include "ops/ops.h"
+#include "ops/table.h"
 
 #include <string.h>
 
@@ -18,16 +18,13 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph)
     p->kernels = "reference";
     FA_TRY(fa_layers_find(p->graph, &p->arena, &p->layers));
     if (p->kind != FA_KERNELS_FAST) return FA_OK;
-#if defined(FA_HAVE_XSMM)
+    if (!fa_kernels_available()) return fa_fail(FA_ERR_UNSUPPORTED, "there are no fast kernels in this build for this CPU");
     FA_TRY(fa_rewrite_fast(p->graph, p->logits, p->layers.node, p->layers.count, &p->stage[2]));
     p->graph = p->stage[2];
     p->ops = &fa_fast_op_table;
     p->tap_ops = &fa_tap_ops_fast;
     p->kernels = fa_kernels_name();
     return FA_OK;
-#else
-    return fa_fail(FA_ERR_UNSUPPORTED, "this build has no fast kernels");
-#endif
 }
 
 fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out)

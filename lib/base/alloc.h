@@ -26,6 +26,8 @@ typedef struct fa_arena {
     struct fa_arena_chunk *chunks;
 } fa_arena;
 
+#define FA_ARENA_SLACK 17408 /* bytes an arena of a dozen blocks may hold beyond the sum of their sizes: for memory estimates */
+
 void *fa_arena_new(fa_arena *arena, size_t size);
 void *fa_arena_array(fa_arena *arena, size_t count, size_t size);
 char *fa_arena_string(fa_arena *arena, const char *text);

@@ -8,7 +8,7 @@
  * linkage go through FA_R().
  */
 #include "base/error.h"
-#include "graph/op.h"
+#include "ops/table.h"
 
 #ifndef FA_REAL
 #error "compile with -DFA_REAL=float -DFA_REAL_SUFFIX=f32, or double and f64"
@@ -19,11 +19,17 @@ typedef FA_REAL fa_real;
 #define FA_R_(name, suffix) FA_R__(name, suffix)
 #define FA_R(name) FA_R_(name, FA_REAL_SUFFIX)
 
-/* Families, each ended by an entry without name; listed in registry.c. */
-extern const fa_op FA_R(fa_ops_activation)[], FA_R(fa_ops_arithmetic)[], FA_R(fa_ops_reduce)[], FA_R(fa_ops_softmax)[], FA_R(fa_ops_shape)[],
-    FA_R(fa_ops_join)[], FA_R(fa_ops_slice)[], FA_R(fa_ops_cast)[], FA_R(fa_ops_constant)[], FA_R(fa_ops_transpose)[], FA_R(fa_ops_pad)[],
-    FA_R(fa_ops_gather)[], FA_R(fa_ops_conv)[], FA_R(fa_ops_pool)[], FA_R(fa_ops_norm)[], FA_R(fa_ops_gemm)[], FA_R(fa_ops_matmul)[];
-extern const fa_op_table FA_R(fa_op_table);
+/* Families, each ended by an entry without name. */
+extern const fa_op FA_R(fa_ops_activation)[], FA_R(fa_ops_prelu)[], FA_R(fa_ops_clip)[], FA_R(fa_ops_arithmetic)[], FA_R(fa_ops_variadic)[],
+    FA_R(fa_ops_compare)[], FA_R(fa_ops_reduce)[], FA_R(fa_ops_softmax)[], FA_R(fa_ops_shape)[], FA_R(fa_ops_join)[], FA_R(fa_ops_slice)[],
+    FA_R(fa_ops_cast)[], FA_R(fa_ops_constant)[], FA_R(fa_ops_transpose)[], FA_R(fa_ops_pad)[], FA_R(fa_ops_gather)[], FA_R(fa_ops_conv)[],
+    FA_R(fa_ops_pool)[], FA_R(fa_ops_norm)[], FA_R(fa_ops_gemm)[], FA_R(fa_ops_matmul)[];
+/* All of them, for a table. */
+#define FA_OP_FAMILIES                                                                                                                               \
+    FA_R(fa_ops_activation), FA_R(fa_ops_prelu), FA_R(fa_ops_clip), FA_R(fa_ops_arithmetic), FA_R(fa_ops_variadic), FA_R(fa_ops_compare),            \
+    FA_R(fa_ops_reduce), FA_R(fa_ops_softmax), FA_R(fa_ops_shape), FA_R(fa_ops_join), FA_R(fa_ops_slice), FA_R(fa_ops_cast),                         \
+    FA_R(fa_ops_constant), FA_R(fa_ops_transpose), FA_R(fa_ops_pad), FA_R(fa_ops_gather), FA_R(fa_ops_conv), FA_R(fa_ops_pool),                      \
+    FA_R(fa_ops_norm), FA_R(fa_ops_gemm), FA_R(fa_ops_matmul)
 
 /* Helpers that families share. */
 

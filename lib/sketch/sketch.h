@@ -7,17 +7,23 @@
 #include <fattr/sketch.h>
 #include <stdatomic.h>
 
-/* The sketch as data. Filled in by build.c or file.c, then immutable; fa_sketch_recalibrate() makes a second head over the same body. */
+/* The sketch as data. Filled in by the builder or the file reader, then immutable; fa_sketch_recalibrate() makes a second head over the same body. */
 
 typedef struct fa_sketch_layer {
     const char *name, *weight;
+    int32_t index;           /* the program's layer; where several share a weight, the first of them */
     int64_t in, out, groups; /* as in fa_layer */
     int32_t k_in, k_out;     /* 0 for a dropped layer */
     int32_t random_in, random_out;
-    int64_t offset;          /* of its block in a row of `blocks` */
-    const float *p_in;       /* [in, k_in] */
+    const float *p_in;       /* [in, k_in]; NULL for a dropped layer */
     const float *p_out;      /* [out, k_out] */
 } fa_sketch_layer;
+
+/* One model input without its leading dimension: the pass is planned for it before the first input is seen. */
+typedef struct fa_sketch_input {
+    int32_t dtype, ndim;
+    int64_t dim[FA_MAX_DIMS];
+} fa_sketch_input;
 
 /*
  * References' signatures. Both halves of a `both` signature are the same blocks under different weights, so each block is kept once, at unit
@@ -29,29 +35,41 @@ typedef struct fa_sketch_body {
     fa_sketch_options options; /* as used: defaults filled in, pointers NULL but `layers` */
     char library_version[32];
     uint8_t model_digest[16], references_digest[16];
+    int32_t logits_node;          /* node of the graph that makes the logits, -1 for an input: a model has one digest under any choice of them */
     int64_t classes;
+    int32_t n_input;
+    fa_sketch_input *input;
     int32_t n_layer, n_dropped;   /* layer[0 .. n_layer) have signal, then the dropped ones */
     fa_sketch_layer *layer;
-    int64_t n_reference, block_length; /* sum of k_in * k_out */
-    float *blocks;                /* [n_reference, block_length] each layer's block at unit length, or zero */
+    int64_t *offset;              /* [n_layer + 1] of each layer's block in a row of `blocks`; the last one is its length */
+    int64_t n_reference;
+    float *blocks;                /* [n_reference, offset[n_layer]] each layer's block at unit length, or zero */
     float *share;                 /* [n_reference, n_layer] |block_l| / |(block_1, ...)|, or zero */
+    float *tau;                   /* [n_reference] 1 / sqrt(nonzero blocks), or 0; from `share`, not stored */
     int64_t *id, *predicted, *label; /* [n_reference]; label -1 when unknown */
     float *gram;                  /* [n_reference, n_reference] couplings among the references, 1 (or 0 without signal) on the diagonal */
+    float *factor;                /* lower Cholesky factor of gram + ridge I, row-major; not stored */
 } fa_sketch_body;
 
 struct fa_sketch {
     atomic_int references;
-    fa_context *context;
+    fa_context *context; /* retained by the public functions */
     fa_sketch_body *body;
     int64_t n_calibration;
     double *calibration[FA_SCORE_COUNT]; /* [n_calibration] ascending; NULL without calibration */
-    float *factor;                       /* lower Cholesky factor of gram + ridge I, row-major; made when the sketch is built or loaded, not stored */
 };
 
-/* A context-allocated sketch with a fresh body (or one more reference to `share_body`). */
+/* A context-allocated sketch with a fresh body, or with one more reference to `share_body`. */
 fa_status fa_sketch_new(fa_context *context, fa_sketch_body *share_body, fa_sketch **out);
+void fa_sketch_free(fa_sketch *sketch);
 
-/* The name pattern of fa_sketch_options.layers. */
-bool fa_layer_selected(const char *patterns, const char *name);
+/* Room for `n` calibration scores of each kind. */
+fa_status fa_sketch_new_calibration(fa_sketch *sketch, int64_t n);
+
+/* Room for the references: blocks, share, tau, ids, classes, labels, Gram matrix and factor; n_reference and offset are set. */
+fa_status fa_sketch_body_new_references(fa_sketch_body *body);
+
+/* Bytes of the context that a sketch of these dimensions holds, without its layers' names. */
+size_t fa_sketch_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t n_calibration);
 
 #endif

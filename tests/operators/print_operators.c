@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FA_REAL float
-#define FA_REAL_SUFFIX f32
-#include "ops/ops.h"
+#include "ops/table.h"
 
 typedef struct row {
     const char *name;

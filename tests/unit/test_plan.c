@@ -7,9 +7,7 @@
 #include "base/rng.h"
 #include "graph/edit.h"
 #include "graph/plan.h"
-#define FA_REAL float
-#define FA_REAL_SUFFIX f32
-#include "ops/ops.h"
+#include "ops/table.h"
 
 static fa_context *context;
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Was this output produced by the mechanisms the network uses on inputs we trust, or by something else?
+
+    model = fattr.Model.load("model.onnx")
+    sketch = fattr.Sketch.build(model, references, calibration)
+    result = fattr.Scorer(sketch, model).score(images)
+    result.score, result.p_value, result.flagged
+
+A thin layer over libfattr. All scores: higher = more anomalous.
+"""
+
+from . import _native
+from .errors import (ArgumentError, CancelledError, FattrError, FileError, FormatError, InputError, InternalError, LimitError, MismatchError,
+                     NoSignalError, OutOfMemoryError, StateError, UnsupportedError)
+from .model import Context, Model, default_context
+from .refset import RefSet
+from .scorer import Result, Scorer, detection_metrics
+from .sketch import Sketch
+
+__all__ = ["ArgumentError", "CancelledError", "Context", "FattrError", "FileError", "FormatError", "InputError", "InternalError", "LimitError",
+           "MismatchError", "Model", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError", "UnsupportedError",
+           "build_info", "default_context", "detection_metrics"]
+
+#: Version of the loaded C library.
+__version__ = _native.decode(_native.lib.fa_version_string())
+
+
+def build_info():
+    """How the loaded C library was built, and the kernels chosen on this CPU."""
+    return _native.decode(_native.lib.fa_build_info())

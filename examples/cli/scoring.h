@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FATTR_CLI_SCORING_H
+#define FATTR_CLI_SCORING_H
+
+#include "session.h"
+
+/* Every input of a set, scored by several threads over one sketch. */
+
+typedef struct scoring {
+    int32_t score, all_scores, batch, threads; /* batch, threads >= 1 */
+    double alpha;                              /* 0: the library's default */
+    int32_t top;                               /* references to keep per input, those with the largest weights */
+    bool keep_couplings;
+    bool show_progress;
+    const char *stage;
+} scoring;
+
+typedef struct scored {
+    int64_t n, references;
+    int32_t top;
+    double *score, *p, *confidence; /* [n]; p is NaN without calibration */
+    double (*scores)[FA_SCORE_COUNT];
+    int32_t *flagged, *no_signal;
+    int64_t *predicted;
+    int64_t *explaining;  /* [n, top] index of a reference, or -1 */
+    float *explains_with; /* [n, top] its weight, largest first */
+    float *couplings, *weights; /* [n, references]; NULL unless kept, `weights` also for scores without weights */
+} scored;
+
+int score_all(const session *s, const fa_refset *inputs, const scoring *how, scored *out);
+void scored_destroy(scored *r);
+
+#endif

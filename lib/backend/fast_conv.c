@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/fast_ops.h"
+#include "kernels/conv.h"
+#include "kernels/nhwc.h"
+#include "ops/window.h"
+
+#include <string.h>
+
+enum { X, PACKED, BIAS, RESIDUAL, PACKED_GRADIENT, INPUTS };
+
+typedef struct conv {
+    const fa_conv *forward, *gradient;
+    int64_t n;
+    bool relu;
+} conv;
+
+static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
+{
+    char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
+    const fa_view *residual = s->in[RESIDUAL], *y = &s->out[0];
+    if (residual && (residual->ndim != y->ndim || memcmp(residual->dim, y->dim, (size_t)y->ndim * sizeof *y->dim) != 0))
+        return fa_fail(FA_ERR_SHAPE, "%s is added to %s", fa_shape_text(residual->ndim, residual->dim, have, sizeof have),
+                       fa_shape_text(y->ndim, y->dim, want, sizeof want));
+    if (!fa_conv_supported(g)) return fa_fail(FA_ERR_LIMIT, "sizes beyond what the fast kernels take; the reference kernels do");
+    conv *c = fa_arena_new(s->arena, sizeof *c);
+    if (!c) return FA_ERR_MEMORY;
+    const fa_isa isa = fa_kernels_isa();
+    c->forward = fa_conv_new(s->arena, isa, g, FA_CONV_FORWARD);
+    c->gradient = fa_conv_new(s->arena, isa, g, FA_CONV_DATA_GRADIENT);
+    if (!c->forward || !c->gradient) return FA_ERR_MEMORY;
+    c->n = n;
+    c->relu = fa_node_int(s->node, "relu", 0) != 0;
+    s->params = c;
+    s->scratch = fa_conv_scratch(c->forward);
+    if (fa_conv_scratch(c->gradient) > s->scratch) s->scratch = fa_conv_scratch(c->gradient);
+    s->flops = 2.0 * (double)n * (double)(g->oh * g->ow) * (double)g->out * (double)(g->c / g->groups) * (double)(g->kh * g->kw);
+    return FA_OK;
+}
+
+static fa_status conv_prepare(fa_op_setup *s)
+{
+    const fa_view *x = s->in[X];
+    int64_t count;
+    const int64_t *weight = fa_node_ints(s->node, "weight_shape", &count), groups = fa_node_int(s->node, "group", 1);
+    if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "a convolution of %s is not supported", fa_dtype_name(x->dtype));
+    if (x->ndim != 4 || x->dim[3] != groups * weight[1])
+        return fa_fail(FA_ERR_SHAPE, "the input has %lld channels where the weights take %lld", (long long)(x->ndim == 4 ? x->dim[3] : -1),
+                       (long long)(groups * weight[1]));
+    const fa_view nchw = {.ndim = 4, .dim = {x->dim[0], x->dim[3], x->dim[1], x->dim[2]}};
+    int32_t auto_pad;
+    fa_window w;
+    FA_TRY(FA_R(fa_window_auto_pad)(s->node, &auto_pad));
+    FA_TRY(FA_R(fa_window_read)(s->node, &nchw, weight + 2, &w));
+    FA_TRY(FA_R(fa_window_fit)(&w, auto_pad, false));
+    const int64_t dim[] = {x->dim[0], w.out[1], w.out[2], weight[0]};
+    FA_TRY(FA_R(fa_op_set)(&s->out[0], x->dtype, 4, dim));
+    const fa_conv_geometry g = {.c = x->dim[3], .h = w.in[1], .w = w.in[2], .out = weight[0], .oh = w.out[1], .ow = w.out[2], .groups = groups,
+                                .kh = weight[2], .kw = weight[3], .stride_h = w.stride[1], .stride_w = w.stride[2], .dilation_h = w.dilation[1],
+                                .dilation_w = w.dilation[2], .pad_top = w.pad[1], .pad_left = w.pad[2]};
+    return finish(s, &g, x->dim[0]);
+}
+
+static fa_status gemm_prepare(fa_op_setup *s)
+{
+    const fa_view *x = s->in[X];
+    int64_t count, dim[FA_MAX_DIMS] = {0};
+    const int64_t *weight = fa_node_ints(s->node, "weight_shape", &count);
+    if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "a matrix product of %s is not supported", fa_dtype_name(x->dtype));
+    const int64_t last = x->ndim ? x->dim[x->ndim - 1] : 0;
+    if (x->ndim < 1 || (x->ndim != 2 && fa_node_int(s->node, "matrix", 0)) || last != weight[1])
+        return fa_fail(FA_ERR_SHAPE, "rows of %lld in %d dimensions where the weights take rows of %lld%s", (long long)last, x->ndim, (long long)weight[1],
+                       fa_node_int(s->node, "matrix", 0) ? " in 2" : "");
+    memcpy(dim, x->dim, sizeof dim);
+    dim[x->ndim - 1] = weight[0];
+    FA_TRY(FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, dim));
+    const fa_conv_geometry g = {weight[1], 1, 1, weight[0], 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    return finish(s, &g, x->count / last);
+}
+
+static void forward(const fa_op_call *call)
+{
+    const conv *c = call->params;
+    fa_conv_run(c->forward, &(fa_conv_data){
+                                .n = c->n,
+                                .in = call->in[X]->data,
+                                .packed = call->in[PACKED]->data,
+                                .bias = call->in[BIAS] ? call->in[BIAS]->data : NULL,
+                                .residual = call->in[RESIDUAL] ? call->in[RESIDUAL]->data : NULL,
+                                .out = call->out[0]->data,
+                                .relu = c->relu,
+                                .scratch = call->scratch,
+                            });
+}
+
+static void backward(const fa_op_call *call)
+{
+    const conv *c = call->params;
+    const float *g = call->grad_out[0];
+    float *gx = call->grad_in[X], *gr = call->grad_in[RESIDUAL];
+    if (!g) {
+        if (gx && !call->accumulate[X]) memset(gx, 0, (size_t)call->in[X]->count * sizeof *gx);
+        if (gr && !call->accumulate[RESIDUAL]) memset(gr, 0, (size_t)call->in[RESIDUAL]->count * sizeof *gr);
+        return;
+    }
+    if (gx)
+        fa_conv_run(c->gradient, &(fa_conv_data){
+                                     .n = c->n,
+                                     .in = g,
+                                     .packed = call->in[PACKED_GRADIENT]->data,
+                                     .residual = call->accumulate[X] ? gx : NULL,
+                                     .out = gx,
+                                     .scratch = call->scratch,
+                                 });
+    if (gr) fa_copy_or_add(call->in[RESIDUAL]->count, g, gr, call->accumulate[RESIDUAL]);
+}
+
+#define FAST(name_, prepare_)                                                                                                                            \
+    {                                                                                                                                                    \
+        .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = 1u << PACKED_GRADIENT,         \
+        .prepare = prepare_, .forward = forward, .backward = backward                                                                                    \
+    }
+
+const fa_op fa_fast_ops_conv[] = {FAST("ConvNhwc", conv_prepare), FAST("GemmFast", gemm_prepare), {0}};

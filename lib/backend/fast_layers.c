@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/fast_ops.h"
+#include "backend/fast_rewrite.h"
+#include "kernels/conv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The inputs of ConvNhwc and GemmFast. */
+enum { X, PACKED, BIAS, RESIDUAL, PACKED_GRADIENT, INPUTS };
+
+static const fa_view *constant(const fa_fast *f, int32_t value)
+{
+    if (value < 0 || value >= f->base->n_value || !f->base->value[value].is_initialiser) return NULL;
+    const fa_view *v = &f->base->value[value].view;
+    return fa_dtype_is_real(v->dtype) && v->count > 0 ? v : NULL;
+}
+
+/* True when the attributes stay within what fa_conv_supported() takes at any size of image. */
+static bool window_fits(const fa_node *node, const int64_t kernel[2])
+{
+    int64_t n_stride, n_dilation, n_pad;
+    const int64_t *stride = fa_node_ints(node, "strides", &n_stride), *dilation = fa_node_ints(node, "dilations", &n_dilation),
+                  *pad = fa_node_ints(node, "pads", &n_pad);
+    if ((stride && n_stride != 2) || (dilation && n_dilation != 2) || (pad && n_pad != 4) || kernel[0] * kernel[1] > 1024) return false;
+    for (int i = 0; i < 2; i++) {
+        if (stride && (stride[i] < 1 || stride[i] > 8)) return false;
+        if (dilation && (dilation[i] < 1 || dilation[i] > 1024)) return false;
+        if ((kernel[i] - 1) * (dilation ? dilation[i] : 1) >= 1024) return false;
+        if (pad && (pad[i] < 0 || pad[i] >= 1024 || pad[i + 2] < 0 || pad[i + 2] >= 1024)) return false;
+    }
+    return true;
+}
+
+/* Weights in the order of the kernels, as an initialiser of the new graph. */
+static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction direction, const char *name, const float *weights, int64_t stride_out,
+                      int64_t stride_in, int32_t *value)
+{
+    char text[400];
+    void *data;
+    const int64_t count = (int64_t)fa_conv_packed_floats(g, direction);
+    snprintf(text, sizeof text, "%.300s.%s", name, direction == FA_CONV_FORWARD ? "packed" : "packed-gradient");
+    FA_TRY(fa_edit_initialiser(&f->edit, text, FA_FLOAT32, 1, &count, value, &data));
+    fa_conv_pack(g, direction, weights, stride_out, stride_in, 1, data);
+    return FA_OK;
+}
+
+/* A node for base's layer `n` with packed weights, and its attributes beside those of the node. */
+static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv_geometry *g, const float *weights, int64_t stride_out, int64_t stride_in,
+                            int32_t *node)
+{
+    int32_t packed, gradient;
+    const char *name = f->base->value[f->base->node[n].in[1]].name;
+    FA_TRY(pack(f, g, FA_CONV_FORWARD, name, weights, stride_out, stride_in, &packed));
+    FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, name, weights, stride_out, stride_in, &gradient));
+    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, INPUTS, 3, node));
+    int64_t *shape = fa_arena_array(&f->edit.graph->arena, 4, sizeof *shape);
+    if (!shape) return FA_ERR_MEMORY;
+    memcpy(shape, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}, 4 * sizeof *shape);
+    fa_attr *a = fa_fast_int_attr(f, *node, f->base->node[n].n_attr, "weight_shape", 0);
+    a->kind = FA_ATTR_INTS;
+    a->count = 4;
+    a->ints = shape;
+    fa_node *made = &f->edit.graph->node[*node];
+    made->in[PACKED] = packed;
+    made->in[PACKED_GRADIENT] = gradient;
+    for (int32_t l = 0; l < f->n_layer; l++)
+        if (f->layer[l] == n) f->layer[l] = *node;
+    return FA_OK;
+}
+
+/* What decides, beside the weights, which of them meet in a phase of the data-gradient. False when that hangs on the size of the image. */
+static bool set_window(const fa_node *node, fa_conv_geometry *g)
+{
+    int64_t count;
+    const int64_t *stride = fa_node_ints(node, "strides", &count), *dilation = fa_node_ints(node, "dilations", &count), *pad = fa_node_ints(node, "pads", &count);
+    const char *mode = fa_node_string(node, "auto_pad", "NOTSET");
+    if (stride) g->stride_h = stride[0], g->stride_w = stride[1];
+    if (dilation) g->dilation_h = dilation[0], g->dilation_w = dilation[1];
+    if (strncmp(mode, "SAME", 4) == 0) return g->stride_h == 1 && g->stride_w == 1;
+    if (pad && strcmp(mode, "VALID") != 0) g->pad_top = pad[0], g->pad_left = pad[1];
+    return true;
+}
+
+fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
+{
+    const fa_node *node = &f->base->node[n];
+    if (strcmp(node->op, "Conv") != 0 || node->n_in < 2 || node->in[0] < 0 || f->base->value[node->in[0]].is_parameter) return FA_OK;
+    const fa_view *w = constant(f, node->in[1]), *b = node->n_in > 2 && node->in[2] >= 0 ? constant(f, node->in[2]) : NULL;
+    const int64_t groups = fa_node_int(node, "group", 1);
+    if (!w || w->ndim != 4 || groups < 1 || w->dim[0] % groups || w->dim[1] > INT32_MAX || groups > INT32_MAX) return FA_OK;
+    if (node->n_in > 2 && node->in[2] >= 0 && (!b || b->ndim != 1 || b->count != w->dim[0])) return FA_OK;
+    if (!window_fits(node, w->dim + 2)) return FA_OK;
+    fa_conv_geometry g = {.c = w->dim[1] * groups, .h = 1, .w = 1, .out = w->dim[0], .oh = 1, .ow = 1, .groups = groups, .kh = w->dim[2],
+                          .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
+    if (!set_window(node, &g)) return FA_OK;
+    const float *weights = fa_fast_floats(f, w);
+    if (!weights) return FA_ERR_MEMORY;
+    int32_t x, y, made;
+    FA_TRY(fa_fast_need_twin(f, node->in[0], g.c, &x));
+    FA_TRY(make_layer(f, n, "ConvNhwc", &g, weights, w->dim[1] * w->dim[2] * w->dim[3], w->dim[2] * w->dim[3], &made));
+    const int32_t space = fa_fast_window_space(f, f->image[node->in[0]].space, node, w->dim + 2);
+    FA_TRY(fa_fast_new_twin(f, node->out[0], space, g.out, &y));
+    fa_node *to = &f->edit.graph->node[made];
+    to->in[X] = x;
+    to->in[BIAS] = b ? node->in[2] : -1;
+    to->out[0] = y;
+    f->maker[node->out[0]] = made;
+    *done = true;
+    return FA_OK;
+}
+
+fa_status fa_fast_gemm(fa_fast *f, int32_t n, bool *done)
+{
+    const fa_node *node = &f->base->node[n];
+    const bool gemm = strcmp(node->op, "Gemm") == 0;
+    if ((!gemm && strcmp(node->op, "MatMul") != 0) || node->n_in < 2 || node->in[0] < 0 || f->base->value[node->in[0]].is_parameter) return FA_OK;
+    const fa_view *w = constant(f, node->in[1]), *b = gemm && node->n_in > 2 && node->in[2] >= 0 ? constant(f, node->in[2]) : NULL;
+    if (!w || w->ndim != 2 || (gemm && fa_node_int(node, "transA", 0))) return FA_OK;
+    const bool transposed = gemm && fa_node_int(node, "transB", 0);
+    const int64_t out = w->dim[transposed ? 0 : 1], in = w->dim[transposed ? 1 : 0];
+    if (out > INT32_MAX || in > INT32_MAX) return FA_OK;
+    if (f->image[node->in[0]].twin >= 0 && !f->image[node->in[0]].exists) return FA_OK; /* an image times a matrix along its rows */
+    if (gemm && node->n_in > 2 && node->in[2] >= 0 && (!b || b->count != out || b->ndim > 2 || b->dim[b->ndim - 1] != out)) return FA_OK;
+    const float alpha = gemm ? fa_node_float(node, "alpha", 1) : 1, beta = gemm ? fa_node_float(node, "beta", 1) : 1;
+    float *weights = (float *)(uintptr_t)fa_fast_floats(f, w);
+    if (!weights) return FA_ERR_MEMORY;
+    for (int64_t i = 0; i < w->count && alpha != 1; i++) weights[i] *= alpha;
+    int32_t bias = b ? node->in[2] : -1, made;
+    if (b && beta != 1) {
+        const float *from = fa_fast_floats(f, b);
+        void *to;
+        if (!from) return FA_ERR_MEMORY;
+        FA_TRY(fa_edit_initialiser(&f->edit, f->base->value[bias].name, FA_FLOAT32, 1, &out, &bias, &to));
+        for (int64_t i = 0; i < out; i++) ((float *)to)[i] = from[i] * beta;
+    }
+    const fa_conv_geometry g = {in, 1, 1, out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    FA_TRY(make_layer(f, n, "GemmFast", &g, weights, transposed ? in : 1, transposed ? 1 : out, &made));
+    fa_fast_int_attr(f, made, node->n_attr + 1, "matrix", gemm);
+    fa_node *to = &f->edit.graph->node[made];
+    to->in[X] = node->in[0];
+    to->in[BIAS] = bias;
+    to->out[0] = node->out[0];
+    f->maker[node->out[0]] = made;
+    f->image[node->out[0]].exists = true;
+    *done = true;
+    return FA_OK;
+}
+
+/* The layer that makes `value`, when nothing else is done with the value. */
+static int32_t free_maker(const fa_fast *f, int32_t value)
+{
+    return value >= 0 && value < f->base->n_value && f->readers[value] == 1 && !f->kept[value] ? f->maker[value] : -1;
+}
+
+/* Relu within the layer, and a node behind it that only the backward pass notices: the layer's tap sees the gradient in front of the Relu. */
+fa_status fa_fast_join_relu(fa_fast *f, int32_t n, bool *done)
+{
+    const fa_node *node = &f->base->node[n];
+    const int32_t layer = node->n_in == 1 && strcmp(node->op, "Relu") == 0 ? free_maker(f, node->in[0]) : -1;
+    if (layer < 0) return FA_OK;
+    const fa_image from = f->image[node->in[0]];
+    int32_t made, y = node->out[0];
+    FA_TRY(fa_fast_new_node(f, n, "ReluDone", FA_FAST_DOMAIN, 1, 0, &made));
+    if (from.twin >= 0) FA_TRY(fa_fast_new_twin(f, node->out[0], from.space, from.channels, &y));
+    else f->image[y].exists = true;
+    fa_node *maker = &f->edit.graph->node[layer];
+    fa_fast_int_attr(f, layer, maker->n_attr, "relu", 1);
+    f->edit.graph->node[made].in[0] = maker->out[0];
+    f->edit.graph->node[made].out[0] = y;
+    *done = true;
+    return FA_OK;
+}
+
+/* x + bias behind a product without one, or image + image of certainly the same shape behind a convolution. */
+fa_status fa_fast_join_add(fa_fast *f, int32_t n, bool *done)
+{
+    const fa_node *node = &f->base->node[n];
+    if (strcmp(node->op, "Add") != 0 || node->n_in != 2 || fa_node_attr(node, "axis") || node->in[0] < 0 || node->in[1] < 0) return FA_OK;
+    for (int i = 0; i < 2; i++) {
+        const int32_t a = node->in[i], b = node->in[!i], layer = free_maker(f, a);
+        if (layer < 0 || a == b) continue;
+        fa_node *maker = &f->edit.graph->node[layer];
+        const fa_view *bias = constant(f, b);
+        const fa_image image = f->image[a], *other = &f->image[b];
+        if (image.twin < 0) {
+            int64_t count;
+            if (!bias || maker->in[BIAS] >= 0 || bias->ndim != 1 || bias->count != fa_node_ints(maker, "weight_shape", &count)[0]) continue;
+            maker->in[BIAS] = b;
+            maker->out[0] = node->out[0];
+            f->image[node->out[0]].exists = true;
+        } else {
+            if (maker->in[RESIDUAL] >= 0 || other->twin < 0 || other->space != image.space || other->channels != image.channels) continue;
+            maker->in[RESIDUAL] = other->twin;
+            f->image[node->out[0]] = (fa_image){image.twin, image.space, image.channels, false};
+        }
+        f->maker[node->out[0]] = layer;
+        *done = true;
+        return FA_OK;
+    }
+    return FA_OK;
+}

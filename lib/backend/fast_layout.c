@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/fast_ops.h"
+#include "kernels/nhwc.h"
+
+/* A batch of matrices to be transposed; rows 0 for operators that leave the order of elements alone. */
+typedef struct layout {
+    int64_t n, rows, columns;
+} layout;
+
+static fa_status prepare(fa_op_setup *s, const int64_t order[4], bool to_last)
+{
+    const fa_view *x = s->in[0];
+    char text[FA_SHAPE_TEXT];
+    if (x->ndim != 4 || !fa_dtype_is_real(x->dtype))
+        return fa_fail(FA_ERR_SHAPE, "%s %s where images of reals are taken", fa_dtype_name(x->dtype), fa_shape_text(x->ndim, x->dim, text, sizeof text));
+    const int64_t dim[] = {x->dim[order[0]], x->dim[order[1]], x->dim[order[2]], x->dim[order[3]]};
+    layout *l = fa_arena_new(s->arena, sizeof *l);
+    if (!l) return FA_ERR_MEMORY;
+    const int64_t channels = x->dim[to_last ? 1 : 3], pixels = x->dim[to_last ? 2 : 1] * x->dim[to_last ? 3 : 2];
+    *l = (layout){x->dim[0], to_last ? channels : pixels, to_last ? pixels : channels};
+    s->params = l;
+    return FA_R(fa_op_set)(&s->out[0], x->dtype, 4, dim);
+}
+
+static fa_status to_nhwc_prepare(fa_op_setup *s)
+{
+    return prepare(s, (const int64_t[]){0, 2, 3, 1}, true);
+}
+
+static fa_status to_nchw_prepare(fa_op_setup *s)
+{
+    return prepare(s, (const int64_t[]){0, 3, 1, 2}, false);
+}
+
+static void transpose_forward(const fa_op_call *call)
+{
+    const layout *l = call->params;
+    fa_transpose(l->n, l->rows, l->columns, call->in[0]->data, call->out[0]->data, false);
+}
+
+/* Without a gradient above there is nothing to add, and nothing but zeros to write. */
+static bool no_gradient(const fa_op_call *call)
+{
+    if (call->grad_out[0] && call->grad_in[0]) return false;
+    float *g = call->grad_in[0];
+    for (int64_t i = 0; g && !call->accumulate[0] && i < call->in[0]->count; i++) g[i] = 0;
+    return true;
+}
+
+static void transpose_backward(const fa_op_call *call)
+{
+    const layout *l = call->params;
+    if (!no_gradient(call)) fa_transpose(l->n, l->columns, l->rows, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+}
+
+static void same_forward(const fa_op_call *call)
+{
+    fa_copy_or_add(call->in[0]->count, call->in[0]->data, call->out[0]->data, false);
+}
+
+static void same_backward(const fa_op_call *call)
+{
+    if (!no_gradient(call)) fa_copy_or_add(call->in[0]->count, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+}
+
+static fa_status relu_prepare(fa_op_setup *s)
+{
+    return FA_R(fa_op_set)(&s->out[0], s->in[0]->dtype, s->in[0]->ndim, s->in[0]->dim);
+}
+
+static void relu_backward(const fa_op_call *call)
+{
+    if (!no_gradient(call)) fa_relu_gradient(call->in[0]->count, call->out[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+}
+
+#define FAST(name_, flags_, back_out_, prepare_, forward_, backward_)                                                                                    \
+    {                                                                                                                                                    \
+        .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES | (flags_), .back_out = back_out_,         \
+        .prepare = prepare_, .forward = forward_, .backward = backward_                                                                                  \
+    }
+
+const fa_op fa_fast_ops_layout[] = {
+    FAST("ToNhwc", 0, 0, to_nhwc_prepare, transpose_forward, transpose_backward),
+    FAST("ToNchw", 0, 0, to_nchw_prepare, transpose_forward, transpose_backward),
+    FAST("ToNhwcFlat", FA_OP_VIEW, 0, to_nhwc_prepare, same_forward, same_backward),
+    FAST("ToNchwFlat", FA_OP_VIEW, 0, to_nchw_prepare, same_forward, same_backward),
+    FAST("ReluDone", FA_OP_VIEW, 1, relu_prepare, same_forward, relu_backward),
+    {0},
+};

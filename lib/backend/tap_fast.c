@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/rewrite.h"
+#include "kernels/conv.h"
+#include "kernels/outer.h"
+
+#include <string.h>
+
+/*
+ * Taps on fast kernels. P_in' a is a convolution of the layer's input by the columns of P_in, P_out' d a product of each pixel of the gradient; a
+ * block is the product of the two over the pixels. What is neither channels-last nor fully connected goes to the reference.
+ */
+
+/* Positions that are projected, or whose patches are gathered, at once. */
+#define POSITIONS 256
+
+static bool is_fast(const fa_tap *t, fa_conv_geometry *g)
+{
+    *g = (fa_conv_geometry){t->c, t->h, t->w, t->out, t->oh, t->ow, 1, t->kh, t->kw, t->stride_h, t->stride_w, t->dilation_h, t->dilation_w, t->pad_top, t->pad_left};
+    return t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
+           t->d_h == t->ow * t->out && t->d_n == t->oh * t->d_h && fa_conv_supported(g);
+}
+
+static int64_t in_of(const fa_tap *t)
+{
+    return t->c * t->kh * t->kw + t->has_bias;
+}
+
+static size_t align(size_t n)
+{
+    return (n + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
+}
+
+static size_t floats(int64_t n)
+{
+    return align((size_t)n * sizeof(float));
+}
+
+/* Inputs of a batch that are projected together. */
+static int64_t group_of(const fa_tap *t)
+{
+    const int64_t positions = t->oh * t->ow, n = (POSITIONS + positions - 1) / positions;
+    return n < t->n ? n : t->n;
+}
+
+static int64_t ld_of(int64_t n)
+{
+    return n % 64 ? n : n + 16; /* rows a power of two apart would share cache sets */
+}
+
+static bool permutes(const fa_tap *t)
+{
+    return t->kh * t->kw > 1;
+}
+
+/* The projections as convolutions: of the input by P_in, of the gradient by P_out. */
+static fa_conv_geometry side_in(const fa_conv_geometry *g, int64_t k_in)
+{
+    fa_conv_geometry s = *g;
+    s.out = k_in;
+    return s;
+}
+
+static fa_conv_geometry side_out(const fa_conv_geometry *g, int64_t k_out)
+{
+    return (fa_conv_geometry){g->out, 1, 1, k_out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+}
+
+/* Offsets of the parts of packed projections: the two kernels and their weights. */
+typedef struct packing {
+    fa_conv_geometry in, out;
+    size_t kernel_in, kernel_out, p_in, bias, p_out, whole;
+} packing;
+
+static packing lay_out(const fa_conv_geometry *g, int64_t k_in, int64_t k_out)
+{
+    packing p = {.in = side_in(g, k_in), .out = side_out(g, k_out)};
+    const fa_isa isa = fa_kernels_isa();
+    p.kernel_out = p.kernel_in + align(fa_conv_bytes(&p.in, isa, FA_CONV_FORWARD));
+    p.p_in = p.kernel_out + align(fa_conv_bytes(&p.out, isa, FA_CONV_FORWARD));
+    p.bias = p.p_in + floats((int64_t)fa_conv_packed_floats(&p.in, FA_CONV_FORWARD));
+    p.p_out = p.bias + floats(k_in);
+    p.whole = p.p_out + floats((int64_t)fa_conv_packed_floats(&p.out, FA_CONV_FORWARD));
+    return p;
+}
+
+/* The scratch image of a convolution's input holds at most this many rows and columns. */
+static size_t image_bytes(const fa_tap *t)
+{
+    const int64_t reach_h = (t->oh - 1) * t->stride_h + (t->kh - 1) * t->dilation_h + 1, reach_w = (t->ow - 1) * t->stride_w + (t->kw - 1) * t->dilation_w + 1;
+    const int64_t h = t->h + t->pad_top, w = t->w + t->pad_left;
+    return floats((reach_h > h ? reach_h : h) * (reach_w > w ? reach_w : w) * t->c);
+}
+
+static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    fa_conv_geometry g;
+    if (!is_fast(t, &g)) return fa_tap_ops_reference.scratch(t, k_in, k_out);
+    const int64_t positions = group_of(t) * t->oh * t->ow, in = in_of(t);
+    const size_t blocks = image_bytes(t) + floats(positions * k_in) + floats(positions * k_out);
+    const size_t moments = floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
+    return blocks > moments ? blocks : moments;
+}
+
+static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    fa_conv_geometry g;
+    return is_fast(t, &g) ? lay_out(&g, k_in, k_out).whole : fa_tap_ops_reference.packed_size(t, k_in, k_out);
+}
+
+static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, void *packed)
+{
+    fa_conv_geometry g;
+    if (!is_fast(t, &g)) {
+        fa_tap_ops_reference.pack(t, p_in, k_in, p_out, k_out, packed);
+        return;
+    }
+    const packing p = lay_out(&g, k_in, k_out);
+    const fa_isa isa = fa_kernels_isa();
+    char *to = packed;
+    const int64_t kernel = t->kh * t->kw;
+    fa_conv_place(to + p.kernel_in, isa, &p.in, FA_CONV_FORWARD);
+    fa_conv_place(to + p.kernel_out, isa, &p.out, FA_CONV_FORWARD);
+    fa_conv_pack(&p.in, FA_CONV_FORWARD, p_in, 1, kernel * k_in, k_in, (float *)(void *)(to + p.p_in));
+    fa_conv_pack(&p.out, FA_CONV_FORWARD, p_out, 1, k_out, k_out, (float *)(void *)(to + p.p_out));
+    if (t->has_bias) memcpy(to + p.bias, p_in + t->c * kernel * k_in, (size_t)k_in * sizeof(float));
+}
+
+static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
+{
+    fa_conv_geometry g;
+    if (!is_fast(t, &g)) {
+        fa_tap_ops_reference.blocks(t, packed, k_in, k_out, block, stride, scratch);
+        return;
+    }
+    const packing p = lay_out(&g, k_in, k_out);
+    const char *from = packed;
+    const int64_t positions = t->oh * t->ow, group = group_of(t);
+    float *u = (float *)(void *)((char *)scratch + image_bytes(t)), *v = (float *)(void *)((char *)u + floats(group * positions * k_in));
+    const fa_isa isa = fa_kernels_isa();
+    for (int64_t i = 0; i < t->n; i += group) {
+        const int64_t n = t->n - i < group ? t->n - i : group;
+        fa_conv_run((const fa_conv *)(const void *)(from + p.kernel_in), &(fa_conv_data){
+                                                                           .n = n,
+                                                                           .in = t->a + i * t->a_n,
+                                                                           .packed = (const float *)(const void *)(from + p.p_in),
+                                                                           .bias = t->has_bias ? (const float *)(const void *)(from + p.bias) : NULL,
+                                                                           .out = u,
+                                                                           .scratch = scratch,
+                                                                       });
+        fa_conv_run((const fa_conv *)(const void *)(from + p.kernel_out), &(fa_conv_data){
+                                                                            .n = n * positions,
+                                                                            .in = t->d + i * t->d_n,
+                                                                            .packed = (const float *)(const void *)(from + p.p_out),
+                                                                            .out = v,
+                                                                        });
+        for (int64_t k = 0; k < n; k++)
+            fa_outer_run(isa, &(fa_outer){positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, k_in, k_out, block + (i + k) * stride, k_out});
+    }
+}
+
+/* The patch under one output position, in the order (kernel row, kernel column, channel), 1 for the bias behind. */
+static void gather(const fa_tap *t, const float *image, int64_t y, int64_t x, float *to)
+{
+    const size_t pixel = (size_t)t->c * sizeof *to;
+    for (int64_t r = 0; r < t->kh; r++) {
+        const int64_t row = y * t->stride_h - t->pad_top + r * t->dilation_h;
+        for (int64_t s = 0; s < t->kw; s++, to += t->c) {
+            const int64_t column = x * t->stride_w - t->pad_left + s * t->dilation_w;
+            if (row >= 0 && row < t->h && column >= 0 && column < t->w)
+                memcpy(to, image + row * t->a_h + column * t->a_w, pixel);
+            else
+                memset(to, 0, pixel);
+        }
+    }
+    if (t->has_bias) *to = 1;
+}
+
+/* Where element `i` of a gathered patch stands in the canonical order (channel, kernel row, kernel column). */
+static int64_t canonical(const fa_tap *t, int64_t i)
+{
+    const int64_t kernel = t->kh * t->kw;
+    return i < t->c * kernel ? i % t->c * kernel + i / t->c : i;
+}
+
+static void add_permuted(const fa_tap *t, const float *from, int64_t in, float *A)
+{
+    for (int64_t r = 0; r < in; r++) {
+        const int64_t i = canonical(t, r);
+        for (int64_t c = 0; c <= r; c++) {
+            const int64_t j = canonical(t, c);
+            A[i > j ? i * in + j : j * in + i] += from[r * in + c];
+        }
+    }
+}
+
+static void moments(const fa_tap *t, float *A, float *G, void *scratch)
+{
+    fa_conv_geometry g;
+    if (!is_fast(t, &g)) {
+        fa_tap_ops_reference.moments(t, A, G, scratch);
+        return;
+    }
+    const fa_isa isa = fa_kernels_isa();
+    const int64_t positions = t->oh * t->ow, total = t->n * positions, in = in_of(t), ld = ld_of(in);
+    if (G) fa_outer_symmetric(isa, total, t->out, t->d, t->out, G, t->out);
+    if (!A) return;
+    float *rows = scratch, *sum = permutes(t) ? (float *)(void *)((char *)scratch + floats(POSITIONS * ld)) : A;
+    if (sum != A) memset(sum, 0, (size_t)(in * in) * sizeof *sum);
+    for (int64_t p = 0, n; p < total; p += n) {
+        n = total - p < POSITIONS ? total - p : POSITIONS;
+        for (int64_t k = 0; k < n; k++) {
+            const int64_t at = (p + k) % positions;
+            gather(t, t->a + (p + k) / positions * t->a_n, at / t->ow, at % t->ow, rows + k * ld);
+        }
+        fa_outer_symmetric(isa, n, in, rows, ld, sum, in);
+    }
+    if (sum != A) add_permuted(t, sum, in, A);
+}
+
+static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return fa_tap_ops_reference.flops(t, k_in, k_out);
+}
+
+const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments, packed_size, pack, blocks, flops};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu.h"
+
+#include "kernels/kernels.h"
+
+bool fa_cpu_avx2(void)
+{
+#if FA_HAVE_AVX2
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+}
+
+bool fa_cpu_avx512(void)
+{
+#if FA_HAVE_AVX2
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+bool fa_kernels_have(fa_isa isa)
+{
+    /* A build without both libraries is the one that runs the same everywhere: it takes the reference operators. */
+    if (isa == FA_ISA_AVX2) return (FA_HAVE_XSMM || FA_HAVE_BLIS) && fa_cpu_avx2();
+    if (isa == FA_ISA_XSMM) return FA_HAVE_XSMM && fa_cpu_avx2();
+    return true;
+}
+
+fa_isa fa_kernels_isa(void)
+{
+    if (fa_kernels_have(FA_ISA_XSMM) && fa_cpu_avx512()) return FA_ISA_XSMM;
+    return fa_kernels_have(FA_ISA_AVX2) ? FA_ISA_AVX2 : FA_ISA_NONE;
+}
+
+bool fa_kernels_available(void)
+{
+    return fa_kernels_isa() != FA_ISA_NONE;
+}
+
+const char *fa_kernels_name(void)
+{
+    switch (fa_kernels_isa()) {
+    case FA_ISA_AVX2: return FA_HAVE_BLIS ? "avx2+blis" : "avx2";
+    case FA_ISA_XSMM: return FA_HAVE_BLIS ? "libxsmm+blis avx512" : "libxsmm avx512";
+    default: return "none";
+    }
+}

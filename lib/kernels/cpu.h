@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_CPU_H
+#define FA_KERNELS_CPU_H
+
+#include <stdbool.h>
+
+#ifndef FA_HAVE_XSMM
+#define FA_HAVE_XSMM 0
+#endif
+#ifndef FA_HAVE_BLIS
+#define FA_HAVE_BLIS 0
+#endif
+
+/* What the CPU has and the operating system saves. */
+bool fa_cpu_avx2(void);   /* AVX2 and FMA */
+bool fa_cpu_avx512(void); /* AVX-512 F, DQ, BW, VL */
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define FA_HAVE_AVX2 1
+#define FA_AVX2 __attribute__((target("avx2,fma")))
+#define FA_INLINE static inline __attribute__((always_inline))
+#else
+#define FA_HAVE_AVX2 0
+#endif
+
+#if defined(__clang__)
+#define FA_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FA_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Body of dot.c, included once per instruction set with NAME, LABEL, TARGET, FLOATS and DOUBLES (per vector), FMA_F, FMA_D, SPLAT_F, SPLAT_D,
+ * MAX_F and MAX_I defined; undefines them. */
+
+#define vf NAME(vf)
+#define vd NAME(vd)
+#define vi NAME(vi)
+typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(4 * FLOATS)));
+typedef double vd __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias));
+
+#define LOAD_F(p) (*(const vf *)(p))
+#define LOAD_D(p) (*(const vd *)(p))
+#define PANEL (16 / DOUBLES) /* vectors across a panel */
+
+/* Two running sums per pair hide the latency of the multiply-add; a third, over layers, takes their weighted total. */
+TARGET static void NAME(weighted)(const float *one, const float *const four[4], const int64_t *offset, int32_t n_layer, const float *weight, float out[4])
+{
+    const float *f0 = four[0], *f1 = four[1], *f2 = four[2], *f3 = four[3];
+    vf t0 = {0}, t1 = {0}, t2 = {0}, t3 = {0};
+    float rest[4] = {0, 0, 0, 0};
+    for (int32_t l = 0; l < n_layer; l++) {
+        int64_t i = offset[l], end = offset[l + 1];
+        const float *w = weight + 4 * l;
+        vf a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, b0 = {0}, b1 = {0}, b2 = {0}, b3 = {0};
+        for (; i + 2 * FLOATS <= end; i += 2 * FLOATS) {
+            vf x = LOAD_F(one + i), y = LOAD_F(one + i + FLOATS);
+            a0 = FMA_F(x, LOAD_F(f0 + i), a0);
+            a1 = FMA_F(x, LOAD_F(f1 + i), a1);
+            a2 = FMA_F(x, LOAD_F(f2 + i), a2);
+            a3 = FMA_F(x, LOAD_F(f3 + i), a3);
+            b0 = FMA_F(y, LOAD_F(f0 + i + FLOATS), b0);
+            b1 = FMA_F(y, LOAD_F(f1 + i + FLOATS), b1);
+            b2 = FMA_F(y, LOAD_F(f2 + i + FLOATS), b2);
+            b3 = FMA_F(y, LOAD_F(f3 + i + FLOATS), b3);
+        }
+        if (i + FLOATS <= end) {
+            vf x = LOAD_F(one + i);
+            a0 = FMA_F(x, LOAD_F(f0 + i), a0);
+            a1 = FMA_F(x, LOAD_F(f1 + i), a1);
+            a2 = FMA_F(x, LOAD_F(f2 + i), a2);
+            a3 = FMA_F(x, LOAD_F(f3 + i), a3);
+            i += FLOATS;
+        }
+        if (i < end) {
+            float r[4] = {0, 0, 0, 0};
+            for (; i < end; i++)
+                for (int q = 0; q < 4; q++) r[q] += one[i] * four[q][i];
+            for (int q = 0; q < 4; q++) rest[q] += w[q] * r[q];
+        }
+        t0 = FMA_F(a0 + b0, SPLAT_F(w[0]), t0);
+        t1 = FMA_F(a1 + b1, SPLAT_F(w[1]), t1);
+        t2 = FMA_F(a2 + b2, SPLAT_F(w[2]), t2);
+        t3 = FMA_F(a3 + b3, SPLAT_F(w[3]), t3);
+    }
+    float s[4] = {0, 0, 0, 0};
+    for (int e = 0; e < FLOATS; e++) {
+        s[0] += t0[e];
+        s[1] += t1[e];
+        s[2] += t2[e];
+        s[3] += t3[e];
+    }
+    for (int q = 0; q < 4; q++) out[q] = s[q] + rest[q];
+}
+
+TARGET static void NAME(add4)(int64_t n, const float a[4], const float *const x[4], float *y)
+{
+    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+    vf a0 = SPLAT_F(a[0]), a1 = SPLAT_F(a[1]), a2 = SPLAT_F(a[2]), a3 = SPLAT_F(a[3]);
+    int64_t i = 0;
+    for (; i + FLOATS <= n; i += FLOATS) {
+        vf s = FMA_F(a0, LOAD_F(x0 + i), LOAD_F(y + i)), t = a1 * LOAD_F(x1 + i);
+        s = FMA_F(a2, LOAD_F(x2 + i), s);
+        t = FMA_F(a3, LOAD_F(x3 + i), t);
+        *(vf *)(y + i) = s + t;
+    }
+    for (; i < n; i++) y[i] += (a[0] * x0[i] + a[2] * x2[i]) + (a[1] * x1[i] + a[3] * x3[i]);
+}
+
+/* Sizes of steps are not negative, so their bits compare as integers; the low bits make room for where the step is, counted down so that the
+ * first of equals wins. */
+TARGET static void NAME(descend4)(int64_t n, const float a[4], const float *const row[4], float *g, const float *w, float scale, int64_t at[4])
+{
+    int64_t last = (n - 1) / 4;
+    int32_t low = 0xfff;
+    while (last > low) low = low * 2 + 1;
+    const float *r0 = row[0], *r1 = row[1], *r2 = row[2], *r3 = row[3];
+    vf z = {0}, a0 = SPLAT_F(a[0]), a1 = SPLAT_F(a[1]), a2 = SPLAT_F(a[2]), a3 = SPLAT_F(a[3]), vs = SPLAT_F(scale);
+    vi most = {0}, here = {0}, high = most + (0x7fffffff & ~low);
+    for (int e = 0; e < FLOATS; e++) here[e] = (int32_t)last - e / 4;
+    int64_t i = 0;
+    for (; i + FLOATS <= n; i += FLOATS) {
+        vf s = FMA_F(a0, LOAD_F(r0 + i), LOAD_F(g + i)), t = a1 * LOAD_F(r1 + i), old = LOAD_F(w + i);
+        s = FMA_F(a2, LOAD_F(r2 + i), s);
+        t = FMA_F(a3, LOAD_F(r3 + i), t);
+        s += t;
+        *(vf *)(g + i) = s;
+        vf d = MAX_F(FMA_F(s, vs, old), z) - old;
+        vi key = ((vi)d & high) | here;
+        most = MAX_I(key, most);
+        here -= FLOATS / 4;
+    }
+    int32_t best[4] = {0, 0, 0, 0};
+    for (int e = 0; e < FLOATS; e++) best[e % 4] = most[e] > best[e % 4] ? most[e] : best[e % 4];
+    for (; i < n; i++) {
+        g[i] = (g[i] + a[0] * r0[i] + a[2] * r2[i]) + (a[1] * r1[i] + a[3] * r3[i]);
+        float d = w[i] + g[i] * scale;
+        d = (d > 0 ? d : 0) - w[i];
+        int32_t key;
+        memcpy(&key, &d, sizeof key);
+        key = (key & 0x7fffffff & ~low) | (int32_t)(last - i / 4);
+        best[i % 4] = key > best[i % 4] ? key : best[i % 4];
+    }
+    for (int q = 0; q < 4; q++) at[q] = best[q] > low ? 4 * (last - (best[q] & low)) + q : -1;
+}
+
+TARGET static void NAME(columns4)(int64_t n, int64_t depth, const double *rows, const double *pivot, int64_t ld, double *out, int64_t out_ld)
+{
+    int64_t i = 0;
+    for (; i + 2 * DOUBLES <= n; i += 2 * DOUBLES) {
+        vd s[8] = {{0}};
+        for (int64_t k = 0; k < depth; k++) {
+            const double *p = pivot + k * ld;
+            vd x = LOAD_D(rows + k * ld + i), y = LOAD_D(rows + k * ld + i + DOUBLES);
+            for (int c = 0; c < 4; c++) {
+                vd b = SPLAT_D(p[c]);
+                s[2 * c] = FMA_D(x, b, s[2 * c]);
+                s[2 * c + 1] = FMA_D(y, b, s[2 * c + 1]);
+            }
+        }
+        for (int c = 0; c < 4; c++) {
+            double *o = out + c * out_ld + i;
+            *(vd *)o = LOAD_D(o) - s[2 * c];
+            *(vd *)(o + DOUBLES) = LOAD_D(o + DOUBLES) - s[2 * c + 1];
+        }
+    }
+    for (; i + DOUBLES <= n; i += DOUBLES) {
+        vd s[4] = {{0}};
+        for (int64_t k = 0; k < depth; k++) {
+            vd x = LOAD_D(rows + k * ld + i);
+            for (int c = 0; c < 4; c++) s[c] = FMA_D(x, SPLAT_D(pivot[k * ld + c]), s[c]);
+        }
+        for (int c = 0; c < 4; c++) *(vd *)(out + c * out_ld + i) = LOAD_D(out + c * out_ld + i) - s[c];
+    }
+    for (; i < n; i++) {
+        double s[4] = {0, 0, 0, 0};
+        for (int64_t k = 0; k < depth; k++)
+            for (int c = 0; c < 4; c++) s[c] += rows[k * ld + i] * pivot[k * ld + c];
+        for (int c = 0; c < 4; c++) out[c * out_ld + i] -= s[c];
+    }
+}
+
+/* Rows of `a` by threes: twelve (AVX2) running sums, and each vector of `x` is read once for three rows. */
+TARGET static void NAME(panel16)(int64_t n, int64_t m, const float *a, int64_t ld, const double *x, double *out)
+{
+    int64_t i = 0;
+    for (; i + 3 <= n; i += 3) {
+        const float *a0 = a + i * ld, *a1 = a0 + ld, *a2 = a1 + ld;
+        vd s[3][PANEL] = {{{0}}};
+        for (int64_t j = 0; j < m; j++) {
+            vd b0 = SPLAT_D(a0[j]), b1 = SPLAT_D(a1[j]), b2 = SPLAT_D(a2[j]);
+            for (int v = 0; v < PANEL; v++) {
+                vd t = LOAD_D(x + 16 * j + v * DOUBLES);
+                s[0][v] = FMA_D(b0, t, s[0][v]);
+                s[1][v] = FMA_D(b1, t, s[1][v]);
+                s[2][v] = FMA_D(b2, t, s[2][v]);
+            }
+        }
+        for (int r = 0; r < 3; r++)
+            for (int v = 0; v < PANEL; v++) *(vd *)(out + 16 * (i + r) + v * DOUBLES) = s[r][v];
+    }
+    for (; i < n; i++) {
+        vd s[PANEL] = {{0}};
+        for (int64_t j = 0; j < m; j++)
+            for (int v = 0; v < PANEL; v++) s[v] = FMA_D(SPLAT_D(a[i * ld + j]), LOAD_D(x + 16 * j + v * DOUBLES), s[v]);
+        for (int v = 0; v < PANEL; v++) *(vd *)(out + 16 * i + v * DOUBLES) = s[v];
+    }
+}
+
+TARGET static void NAME(gram16)(int64_t n, const double *a, const double *b, double *out)
+{
+    for (int p = 0; p < 16; p += 2) {
+        vd s[2][PANEL] = {{{0}}};
+        for (int64_t i = 0; i < n; i++) {
+            vd x = SPLAT_D(a[16 * i + p]), y = SPLAT_D(a[16 * i + p + 1]);
+            for (int v = 0; v < PANEL; v++) {
+                vd t = LOAD_D(b + 16 * i + v * DOUBLES);
+                s[0][v] = FMA_D(x, t, s[0][v]);
+                s[1][v] = FMA_D(y, t, s[1][v]);
+            }
+        }
+        for (int r = 0; r < 2; r++)
+            for (int v = 0; v < PANEL; v++) *(vd *)(out + 16 * (p + r) + v * DOUBLES) = s[r][v];
+    }
+}
+
+TARGET static void NAME(mix16)(int64_t n, const double *a, const double *h, double *out)
+{
+    int64_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+        vd s[2][PANEL];
+        for (int v = 0; v < PANEL; v++) {
+            s[0][v] = LOAD_D(out + 16 * i + v * DOUBLES);
+            s[1][v] = LOAD_D(out + 16 * (i + 1) + v * DOUBLES);
+        }
+        for (int p = 0; p < 16; p++) {
+            vd x = SPLAT_D(a[16 * i + p]), y = SPLAT_D(a[16 * (i + 1) + p]);
+            for (int v = 0; v < PANEL; v++) {
+                vd t = LOAD_D(h + 16 * p + v * DOUBLES);
+                s[0][v] = FMA_D(x, t, s[0][v]);
+                s[1][v] = FMA_D(y, t, s[1][v]);
+            }
+        }
+        for (int r = 0; r < 2; r++)
+            for (int v = 0; v < PANEL; v++) *(vd *)(out + 16 * (i + r) + v * DOUBLES) = s[r][v];
+    }
+    for (; i < n; i++)
+        for (int q = 0; q < 16; q++) {
+            double s = out[16 * i + q];
+            for (int p = 0; p < 16; p++) s += a[16 * i + p] * h[16 * p + q];
+            out[16 * i + q] = s;
+        }
+}
+
+static const fa_dot_kernels NAME(table) = {
+    .name = LABEL,
+    .weighted = NAME(weighted),
+    .add4 = NAME(add4),
+    .descend4 = NAME(descend4),
+    .columns4 = NAME(columns4),
+    .panel16 = NAME(panel16),
+    .gram16 = NAME(gram16),
+    .mix16 = NAME(mix16),
+};
+
+#undef vf
+#undef vd
+#undef vi
+#undef LOAD_F
+#undef LOAD_D
+#undef PANEL
+#undef NAME
+#undef LABEL
+#undef TARGET
+#undef FLOATS
+#undef DOUBLES
+#undef FMA_F
+#undef FMA_D
+#undef SPLAT_F
+#undef SPLAT_D
+#undef MAX_F
+#undef MAX_I

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_KERNELS_H
+#define FA_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+
+/* Which fast kernels this build has and this CPU runs. Everything in lib/kernels is single-threaded, and allocates only when an object is made. */
+typedef enum fa_isa {
+    FA_ISA_NONE,
+    FA_ISA_AVX2, /* this library's own kernels, AVX2 and FMA */
+    FA_ISA_XSMM, /* kernels that libxsmm makes for the CPU at hand; what it cannot make is done by the AVX2 ones */
+} fa_isa;
+
+/* The fastest measured: libxsmm where the CPU has AVX-512, the library's own where it has AVX2. FA_ISA_NONE: only the reference operators exist. */
+fa_isa fa_kernels_isa(void);
+bool fa_kernels_available(void);
+
+/* "avx2", "libxsmm avx512", with "+blis" where second moments go there; "none". */
+const char *fa_kernels_name(void);
+
+/* True when this build can make objects for `isa` on this CPU: lets tests reach the sets that are not the first choice. */
+bool fa_kernels_have(fa_isa isa);
+
+#endif

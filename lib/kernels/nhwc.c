@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/nhwc.h"
+
+#include "kernels/cpu.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Plain loops over channels, which the compiler turns into vectors of the CPUs these are used on. */
+#if FA_HAVE_AVX2
+#define VECTORS FA_AVX2
+#else
+#define VECTORS
+#endif
+
+static const float *tap_at(const fa_pool2d *p, const float *x, int64_t oy, int64_t ox, int64_t ky, int64_t kx)
+{
+    return x + ((oy * p->stride_h - p->pad_top + ky * p->dilation_h) * p->w + ox * p->stride_w - p->pad_left + kx * p->dilation_w) * p->c;
+}
+
+#define EACH_OUTPUT(p)                                                                                                                                   \
+    for (int64_t oy = 0; oy < (p)->oh; oy++)                                                                                                             \
+        for (int64_t ox = 0; ox < (p)->ow; ox++)
+#define EACH_TAP(p)                                                                                                                                      \
+    for (int64_t ky = (p)->row_first[oy]; ky < (p)->row_end[oy]; ky++)                                                                                   \
+        for (int64_t kx = (p)->col_first[ox]; kx < (p)->col_end[ox]; kx++)
+
+VECTORS void fa_pool_max(const fa_pool2d *p, int64_t n, const float *x, float *y)
+{
+    const int64_t channels = p->c;
+    for (int64_t i = 0; i < n; i++, x += p->h * p->w * channels)
+        EACH_OUTPUT(p)
+        {
+            for (int64_t c = 0; c < channels; c++) y[c] = -INFINITY;
+            EACH_TAP(p)
+            {
+                const float *from = tap_at(p, x, oy, ox, ky, kx);
+                for (int64_t c = 0; c < channels; c++) y[c] = from[c] > y[c] ? from[c] : y[c];
+            }
+            y += channels;
+        }
+}
+
+/* Channels that a window's largest elements are looked up for at once. */
+#define SPAN 64
+
+static VECTORS void max_gradient_span(const fa_pool2d *p, const float *x, const float *g, float *grad_x, int64_t oy, int64_t ox, int64_t first, int64_t n)
+{
+    float best[SPAN];
+    int32_t at[SPAN];
+    for (int64_t c = 0; c < n; c++) {
+        best[c] = -INFINITY;
+        at[c] = -1;
+    }
+    EACH_TAP(p)
+    {
+        const float *from = tap_at(p, x, oy, ox, ky, kx) + first;
+        const int32_t tap = (int32_t)((ky - p->row_first[oy]) * (p->col_end[ox] - p->col_first[ox]) + kx - p->col_first[ox]);
+        for (int64_t c = 0; c < n; c++) {
+            const bool larger = from[c] > best[c] || at[c] < 0;
+            best[c] = larger ? from[c] : best[c];
+            at[c] = larger ? tap : at[c];
+        }
+    }
+    const int64_t columns = p->col_end[ox] - p->col_first[ox];
+    const float *origin = tap_at(p, x, oy, ox, p->row_first[oy], p->col_first[ox]);
+    float *to = grad_x + (origin - x) + first;
+    for (int64_t c = 0; c < n; c++)
+        if (at[c] >= 0) to[(at[c] / columns * p->dilation_h * p->w + at[c] % columns * p->dilation_w) * p->c + c] += g[first + c];
+}
+
+void fa_pool_max_gradient(const fa_pool2d *p, int64_t n, const float *x, const float *grad_y, float *grad_x)
+{
+    const int64_t image = p->h * p->w * p->c;
+    for (int64_t i = 0; i < n; i++, x += image, grad_x += image)
+        EACH_OUTPUT(p)
+        {
+            if (p->row_first[oy] < p->row_end[oy] && p->col_first[ox] < p->col_end[ox])
+                for (int64_t c = 0; c < p->c; c += SPAN) max_gradient_span(p, x, grad_y, grad_x, oy, ox, c, p->c - c < SPAN ? p->c - c : SPAN);
+            grad_y += p->c;
+        }
+}
+
+VECTORS void fa_pool_average(const fa_pool2d *p, int64_t n, const float *x, float *y)
+{
+    const int64_t channels = p->c;
+    for (int64_t i = 0; i < n; i++, x += p->h * p->w * channels)
+        EACH_OUTPUT(p)
+        {
+            const float share = p->row_share[oy] * p->col_share[ox];
+            memset(y, 0, (size_t)channels * sizeof *y);
+            EACH_TAP(p)
+            {
+                const float *from = tap_at(p, x, oy, ox, ky, kx);
+                for (int64_t c = 0; c < channels; c++) y[c] += from[c];
+            }
+            for (int64_t c = 0; c < channels; c++) y[c] *= share;
+            y += channels;
+        }
+}
+
+VECTORS void fa_pool_average_gradient(const fa_pool2d *p, int64_t n, const float *grad_y, float *grad_x)
+{
+    const int64_t channels = p->c;
+    for (int64_t i = 0; i < n; i++, grad_x += p->h * p->w * channels)
+        EACH_OUTPUT(p)
+        {
+            const float share = p->row_share[oy] * p->col_share[ox];
+            EACH_TAP(p)
+            {
+                float *to = grad_x + (tap_at(p, grad_x, oy, ox, ky, kx) - grad_x);
+                for (int64_t c = 0; c < channels; c++) to[c] += grad_y[c] * share;
+            }
+            grad_y += channels;
+        }
+}
+
+/* Squares of this side are read and written within the first-level cache. */
+#define SQUARE 16
+
+static VECTORS void square(int64_t r, int64_t c, const float *from, int64_t from_step, float *to, int64_t to_step, bool add)
+{
+    for (int64_t j = 0; j < c; j++)
+        for (int64_t i = 0; i < r; i++) to[j * to_step + i] = from[i * from_step + j] + (add ? to[j * to_step + i] : 0.0f);
+}
+
+void fa_transpose(int64_t n, int64_t rows, int64_t columns, const float *from, float *to, bool add)
+{
+    for (int64_t k = 0; k < n; k++, from += rows * columns, to += rows * columns)
+        for (int64_t i = 0; i < rows; i += SQUARE)
+            for (int64_t j = 0; j < columns; j += SQUARE)
+                square(rows - i < SQUARE ? rows - i : SQUARE, columns - j < SQUARE ? columns - j : SQUARE, from + i * columns + j, columns, to + j * rows + i,
+                       rows, add);
+}
+
+VECTORS void fa_copy_or_add(int64_t n, const float *from, float *to, bool add)
+{
+    if (!add)
+        memcpy(to, from, (size_t)n * sizeof *to);
+    else
+        for (int64_t i = 0; i < n; i++) to[i] += from[i];
+}
+
+VECTORS void fa_relu_gradient(int64_t n, const float *y, const float *grad_y, float *grad_x, bool add)
+{
+    if (add)
+        for (int64_t i = 0; i < n; i++) grad_x[i] += y[i] > 0 ? grad_y[i] : 0.0f;
+    else
+        for (int64_t i = 0; i < n; i++) grad_x[i] = y[i] > 0 ? grad_y[i] : 0.0f;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_NHWC_H
+#define FA_KERNELS_NHWC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What else channels-last networks are made of. For CPUs on which fa_kernels_available(). */
+
+/* A pool over windows of [h, w, c]. The taps of output row y that lie inside the image are [row_first[y], row_end[y]); columns likewise. */
+typedef struct fa_pool2d {
+    int64_t c, h, w, oh, ow;
+    int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    const int64_t *row_first, *row_end, *col_first, *col_end;
+    const float *row_share, *col_share; /* average: 1 / number of taps that count */
+} fa_pool2d;
+
+void fa_pool_max(const fa_pool2d *pool, int64_t n, const float *x, float *y);
+/* Adds the gradient at `y` to the first largest element of each window. */
+void fa_pool_max_gradient(const fa_pool2d *pool, int64_t n, const float *x, const float *grad_y, float *grad_x);
+void fa_pool_average(const fa_pool2d *pool, int64_t n, const float *x, float *y);
+void fa_pool_average_gradient(const fa_pool2d *pool, int64_t n, const float *grad_y, float *grad_x);
+
+/* n matrices: to [columns, rows] = transpose of from [rows, columns], or += with `add`. */
+void fa_transpose(int64_t n, int64_t rows, int64_t columns, const float *from, float *to, bool add);
+
+/* to = from, or += with `add`. */
+void fa_copy_or_add(int64_t n, const float *from, float *to, bool add);
+
+/* The gradient through a Relu whose output is y: grad_x = grad_y where y > 0, else 0; += with `add`. */
+void fa_relu_gradient(int64_t n, const float *y, const float *grad_y, float *grad_x, bool add);
+
+#endif

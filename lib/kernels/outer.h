@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_OUTER_H
+#define FA_KERNELS_OUTER_H
+
+#include "kernels/kernels.h"
+
+#include <stdint.h>
+
+/* Sums of outer products: c[i * ldc + j] += sum over p < n of x[p * ldx + i] * y[p * ldy + j], for i < ni and j < nj. */
+typedef struct fa_outer {
+    int64_t n, ni, nj;
+    const float *x, *y;
+    int64_t ldx, ldy;
+    float *c;
+    int64_t ldc;
+} fa_outer;
+
+void fa_outer_run(fa_isa isa, const fa_outer *outer);
+
+/* The lower triangle (j <= i) of c += x'x, for `k` columns of x; up to 16 numbers right of the diagonal are written too. */
+void fa_outer_symmetric(fa_isa isa, int64_t n, int64_t k, const float *x, int64_t ldx, float *c, int64_t ldc);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_TILE_H
+#define FA_KERNELS_TILE_H
+
+#include "kernels/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The one inner shape of convolutions and matrix products: for each output position (a grid of rows x cols),
+ *     out[position][0..m) = act(bias + residual[position] + sum over taps t, depth c of in[position + tap[t] + c] * w[t][c][0..m)).
+ * Weights come in blocks of FA_TILE outputs: [block][tap][depth][width], the last block FA_TILE or FA_TILE / 2 wide, filled with zeros.
+ * All offsets count floats.
+ */
+#define FA_TILE 16
+
+typedef struct fa_grid {
+    int64_t rows, cols;
+    int64_t in_row, in_col;
+    int64_t out_row, out_col;
+    int64_t taps, depth, m;
+    const int64_t *tap; /* [taps] offsets into the input */
+    fa_isa isa;
+    bool depthwise; /* depth 1, input and output channels correspond, weights are [tap][m] */
+    const struct fa_xsmm_grid *xsmm; /* FA_ISA_XSMM: what libxsmm made for this grid; NULL where it could not */
+} fa_grid;
+
+typedef struct fa_grid_data {
+    const float *in, *w;
+    const float *bias;     /* [m] or NULL */
+    const float *residual; /* laid out as `out`, may be `out` itself (accumulate), or NULL */
+    float *out;
+    bool relu;
+} fa_grid_data;
+
+/* Width of the block of outputs that begins at `m0`. */
+static inline int64_t fa_tile_width(int64_t m, int64_t m0)
+{
+    return m - m0 > FA_TILE / 2 ? FA_TILE : FA_TILE / 2;
+}
+
+/* Outputs with the padding of the last block. */
+static inline int64_t fa_tile_round(int64_t m)
+{
+    return (m + FA_TILE / 2 - 1) / (FA_TILE / 2) * (FA_TILE / 2);
+}
+
+void fa_grid_run(const fa_grid *grid, const fa_grid_data *data);
+
+/* The implementations behind it. */
+void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);
+void fa_depthwise_avx2(const fa_grid *grid, const fa_grid_data *data);
+
+/* Made in `memory` of fa_xsmm_grid_bytes(), zeroed. NULL when libxsmm cannot make the kernels: the AVX2 ones serve then. */
+size_t fa_xsmm_grid_bytes(int64_t taps);
+const struct fa_xsmm_grid *fa_xsmm_grid_place(void *memory, const fa_grid *grid);
+void fa_xsmm_grid_run(const fa_grid *grid, const fa_grid_data *data);
+
+#endif

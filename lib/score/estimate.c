@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "score/build.h"
+
+#include "base/context.h"
+#include "base/error.h"
+#include "score/judge.h"
+#include "score/scorer.h"
+#include "sketch/file.h"
+#include "sketch/fit.h"
+#include "sketch/project.h"
+
+/*
+ * What a build will take: the sizes of the stages, from the functions beside the code that allocates, and those of passes by planning one in
+ * a context that counts for itself. Every layer is taken to have signal and every reference to be kept.
+ */
+typedef struct sizing {
+    const fa_build_request *request;
+    fa_blocks blocks;
+    fa_sketch_body body; /* layers' dimensions and offsets alone */
+    fa_pass *pass;
+    size_t pass_bytes;
+    int32_t threads;
+    int64_t batch;
+} sizing;
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A context with the host's allocator and limit, and counters of its own. */
+static void shadow(const fa_context *of, fa_context *out)
+{
+    *out = (fa_context){.allocator = of->allocator, .threads = of->threads, .kernels = of->kernels, .memory_limit = of->memory_limit};
+    atomic_init(&out->references, 1);
+    atomic_init(&out->used, 0);
+    atomic_init(&out->peak, 0);
+}
+
+static fa_status describe_body(sizing *z, fa_arena *arena)
+{
+    fa_sketch_body *b = &z->body;
+    const fa_program *program = z->request->network->program;
+    b->options = *z->request->options;
+    b->layer = fa_arena_array(arena, (size_t)z->blocks.count, sizeof *b->layer);
+    b->offset = fa_arena_array(arena, (size_t)z->blocks.count + 1, sizeof *b->offset);
+    if (!b->layer || !b->offset) return FA_ERR_MEMORY;
+    for (int32_t i = 0; i < z->blocks.count; i++) {
+        const fa_block *block = &z->blocks.block[i];
+        const fa_layer *l = fa_program_layer(program, block->layer);
+        b->layer[i] = (fa_sketch_layer){.index = block->layer, .in = l->in, .out = l->out, .groups = l->groups, .k_in = block->side[0].k, .k_out = block->side[1].k};
+        b->offset[i + 1] = b->offset[i] + (int64_t)block->side[0].k * block->side[1].k;
+    }
+    b->n_layer = z->blocks.count;
+    return FA_OK;
+}
+
+/* The peak over the stages of fa_build(). */
+static size_t build_bytes(const sizing *z)
+{
+    const fa_build_request *r = z->request;
+    const fa_program *program = r->network->program;
+    const fa_refset *refs = r->references;
+    bool filters = r->options->drop_misclassified && refs->label;
+    size_t t = (size_t)z->threads, n = (size_t)refs->n, layers = (size_t)z->body.n_layer;
+    size_t copies = filters ? n * fa_refset_row_bytes(refs) : 0;
+    size_t base = t * (z->pass_bytes + sizeof(fa_extraction)) + copies + layers * 256 + 4 * 16384;
+    size_t predicting = filters ? n * (sizeof(int64_t) + sizeof(bool)) : 0;
+    size_t total = z->blocks.total_doubles * sizeof(double), projections = 0;
+    size_t summing = total + t * (z->blocks.partial_floats * sizeof(float) + fa_moments_scratch(program, &z->blocks, z->pass));
+    for (size_t i = 0; i < layers; i++)
+        projections += sizeof(float) * (size_t)(z->body.layer[i].in * z->body.layer[i].k_in + z->body.layer[i].out * z->body.layer[i].k_out);
+    size_t projecting = total + projections + fa_project_bytes(&z->blocks, z->threads);
+    int64_t m = r->calibration ? r->calibration->n : 0;
+    size_t signing = fa_sketch_bytes(&z->body, refs->n, m) + fa_projector_bytes(program, &z->body, z->pass) + t * fa_extract_scratch(program, &z->body, z->pass);
+    size_t judging = m ? t * fa_judge_bytes(&z->body, refs->n, z->batch, FA_WANT_ALL) : 0;
+    return base + most(most(predicting, summing), most(projecting, signing + judging));
+}
+
+static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, int64_t batch, fa_pass **out)
+{
+    const fa_network *n = z->request->network;
+    return fa_pass_create(&(fa_pass_request){.program = n->program, .context = context, .inputs = inputs, .n_inputs = n->n_input, .batch = batch, .tapped = z->blocks.tapped},
+                          out);
+}
+
+static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs, fa_memory_estimate *out)
+{
+    const fa_build_request *r = z->request;
+    const fa_program *program = r->network->program;
+    fa_pass *single;
+    FA_TRY(plan(z, counter, inputs, r->options->batch, &z->pass));
+    z->pass_bytes = (size_t)fa_context_memory_used(counter);
+    z->batch = fa_pass_batch(z->pass);
+    int64_t m = r->calibration ? r->calibration->n : 0, longest = m > r->references->n ? m : r->references->n;
+    z->threads = fa_crew_threads(r->network->context, z->batch, longest);
+    out->build_bytes = build_bytes(z);
+    out->sketch_bytes = fa_sketch_bytes(&z->body, r->references->n, m);
+    out->file_bytes = fa_sketch_file_bytes(&z->body, r->references->n, m);
+    fa_pass_destroy(z->pass);
+    z->pass = NULL;
+    FA_TRY(plan(z, counter, inputs, 1, &single));
+    out->scorer_bytes = fa_context_memory_used(counter) + fa_projector_bytes(program, &z->body, single) + fa_extract_scratch(program, &z->body, single) +
+                        fa_scorer_bytes(&z->body, r->references->n, r->network->n_input, 1);
+    fa_pass_destroy(single);
+    return FA_OK;
+}
+
+fa_status fa_build_estimate(const fa_build_request *r, fa_memory_estimate *out)
+{
+    fa_context counter;
+    fa_arena arena = {.context = r->network->context};
+    sizing z = {.request = r};
+    fa_memory_estimate own = *out;
+    fa_array *inputs = fa_arena_array(&arena, (size_t)r->network->n_input, sizeof *inputs);
+    shadow(r->network->context, &counter);
+    fa_status status = inputs ? fa_blocks_choose(r->network->program, r->options, &arena, &z.blocks) : FA_ERR_MEMORY;
+    if (status == FA_OK) status = describe_body(&z, &arena);
+    if (status == FA_OK) status = fa_network_order(r->network, r->references->input, r->references->n_input, inputs);
+    if (status == FA_OK) status = estimate(&z, &counter, inputs, &own);
+    fa_pass_destroy(z.pass);
+    fa_arena_clear(&arena);
+    if (status == FA_OK) *out = own;
+    return status;
+}

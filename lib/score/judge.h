@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_SCORE_JUDGE_H
+#define FA_SCORE_JUDGE_H
+
+#include "score/finish.h"
+#include "score/scores.h"
+
+/* From raw blocks of a batch to couplings and scores: what scoring and calibration share. One thread's; allocates when created. */
+typedef struct fa_judge {
+    fa_context *context;
+    const fa_sketch_body *body;
+    const fa_dot_kernels *kernels;
+    fa_space space;
+    fa_rows references;
+    fa_scores *scores;
+    int64_t batch;
+    float *blocks;    /* [batch, length] raw blocks in, unit blocks after fa_judge_couple() */
+    float *share;     /* [batch, n_layer] */
+    float *tau;       /* [batch] 0 for an input without signal */
+    float *couplings; /* [batch, n_reference] */
+    float *scratch;
+} fa_judge;
+
+/* `want`: scores that will be asked for. */
+fa_status fa_judge_create(fa_context *context, const fa_sketch_body *body, int32_t kernels, int64_t batch, uint32_t want, fa_judge **out);
+void fa_judge_destroy(fa_judge *judge);
+size_t fa_judge_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t batch, uint32_t want);
+
+/* Normalises the first `n` rows and couples them with the references. FA_ERR_NOT_FINITE says which input, counted from `first`. */
+fa_status fa_judge_couple(fa_judge *judge, int64_t first, int64_t n);
+
+/* Scores of row `i` after fa_judge_couple(). */
+void fa_judge_score(fa_judge *judge, int64_t i, uint32_t want, fa_scores_result *result);
+
+#endif

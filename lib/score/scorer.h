@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_SCORE_SCORER_H
+#define FA_SCORE_SCORER_H
+
+#include "score/judge.h"
+#include "sketch/extract.h"
+#include "sketch/network.h"
+
+#include <fattr/score.h>
+
+/* One way to run the network: a pass for so many inputs at a time. */
+typedef struct fa_scorer_lane {
+    fa_projector *projector;
+    fa_extraction extraction;
+    int64_t batch;
+} fa_scorer_lane;
+
+struct fa_scorer {
+    fa_context *context;
+    const fa_sketch *sketch; /* retained, as `model`, by the public functions */
+    const fa_model *model;
+    const fa_network *network;
+    fa_scorer_options options; /* defaults filled in */
+    uint32_t want;
+    int64_t smallest; /* a batch of fewer goes one by one */
+    fa_scorer_lane single, many; /* `many` is empty at max_batch 1 */
+    fa_judge *judge;
+    fa_array *inputs;   /* [n_input] of the current call, in graph order */
+    int64_t *predicted; /* [max_batch] */
+    float *confidence;  /* [max_batch] */
+    float *weights;     /* [max_batch, n_reference], NULL where the score has none */
+    float *residual;    /* [max_batch, signature_length], NULL unless asked for */
+    fa_score_timing timing;
+};
+
+/* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). */
+fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out);
+void fa_scorer_free(fa_scorer *scorer);
+
+/* Scores `n` inputs in [1, max_batch]; `results` untouched on failure. */
+fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);
+
+/* What a scorer at `batch` holds beside its passes. */
+size_t fa_scorer_bytes(const fa_sketch_body *body, int64_t n_reference, int32_t n_input, int64_t batch);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_SCORE_SCORES_H
+#define FA_SCORE_SCORES_H
+
+#include "score/cone.h"
+
+#include <fattr/sketch.h>
+
+/*
+ * All scores of one input from its couplings with the references: what scoring, calibration and audit have in common. One thread's; everything
+ * is allocated at the start.
+ */
+typedef struct fa_scores fa_scores;
+
+#define FA_WANT(score) (1u << (score)) /* of `want`, by FA_SCORE_... */
+#define FA_WANT_ALL (FA_WANT(FA_SCORE_COUNT) - 1)
+
+typedef struct fa_scores_setup {
+    const fa_dot_kernels *kernels;
+    int64_t n;                /* references */
+    const float *gram;        /* [n, n] borrowed; for cone and the audit */
+    const float *factor;      /* [n, n] borrowed, of gram + ridge I by fa_cholesky(); for span */
+    const int64_t *predicted; /* [n] the references' classes, read by fa_scores_create() alone */
+    double ridge;
+    int64_t topk;
+    uint32_t want;            /* scores that will be asked for; what they do not need is not allocated, and may be NULL above */
+} fa_scores_setup;
+
+fa_status fa_scores_create(fa_context *context, const fa_scores_setup *setup, fa_scores **out);
+void fa_scores_destroy(fa_scores *scores);
+uint64_t fa_scores_bytes(int64_t n, uint32_t want); /* of one fa_scores, for memory estimates */
+
+/* Weights [n] or NULL, for the caller to fill in where it wants them. */
+typedef struct fa_scores_result {
+    double score[FA_SCORE_COUNT]; /* NaN where not wanted */
+    float *cone_weight, *span_weight;
+    fa_cone_work cone_work;
+} fa_scores_result;
+
+/* `signal` false: the signature is zero, whatever c [n] holds: cone and span 1, the others 0, no weights. */
+void fa_scores_compute(fa_scores *scores, const float *c, bool signal, uint32_t want, fa_scores_result *result);
+
+/* Reference j against the others. */
+void fa_scores_audit(fa_scores *scores, int64_t j, uint32_t want, fa_scores_result *result);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sketch/sketch.h"
+
+#include "base/error.h"
+
+static void body_release(fa_sketch_body *b)
+{
+    if (!b || atomic_fetch_sub_explicit(&b->references, 1, memory_order_acq_rel) > 1) return;
+    fa_context *context = b->arena.context;
+    fa_arena_clear(&b->arena);
+    fa_delete(context, b);
+}
+
+fa_status fa_sketch_new(fa_context *context, fa_sketch_body *share_body, fa_sketch **out)
+{
+    fa_sketch *s = fa_new(context, sizeof *s);
+    if (!s) return FA_ERR_MEMORY;
+    atomic_init(&s->references, 1);
+    s->context = context;
+    s->body = share_body;
+    if (share_body) {
+        atomic_fetch_add_explicit(&share_body->references, 1, memory_order_relaxed);
+    } else {
+        s->body = fa_new(context, sizeof *s->body);
+        if (!s->body) {
+            fa_delete(context, s);
+            return FA_ERR_MEMORY;
+        }
+        atomic_init(&s->body->references, 1);
+        s->body->arena.context = context;
+    }
+    *out = s;
+    return FA_OK;
+}
+
+void fa_sketch_free(fa_sketch *s)
+{
+    if (!s) return;
+    fa_delete(s->context, s->calibration[0]);
+    body_release(s->body);
+    fa_delete(s->context, s);
+}
+
+fa_status fa_sketch_new_calibration(fa_sketch *s, int64_t n)
+{
+    size_t size;
+    if (!fa_mul_size((size_t)n, FA_SCORE_COUNT, &size)) return fa_fail_memory(SIZE_MAX);
+    double *scores = fa_new_array(s->context, size, sizeof *scores);
+    if (!scores) return FA_ERR_MEMORY;
+    s->n_calibration = n;
+    for (int32_t k = 0; k < FA_SCORE_COUNT; k++) s->calibration[k] = scores + k * n;
+    return FA_OK;
+}
+
+fa_status fa_sketch_body_new_references(fa_sketch_body *b)
+{
+    fa_arena *a = &b->arena;
+    size_t n = (size_t)b->n_reference, length = (size_t)b->offset[b->n_layer], layers = (size_t)b->n_layer, cells, all, shares;
+    if (!fa_mul_size(n, n, &cells) || !fa_mul_size(n, length, &all) || !fa_mul_size(n, layers, &shares)) return fa_fail_memory(SIZE_MAX);
+    b->blocks = fa_arena_array(a, all, sizeof *b->blocks);
+    b->share = fa_arena_array(a, shares, sizeof *b->share);
+    b->tau = fa_arena_array(a, n, sizeof *b->tau);
+    b->id = fa_arena_array(a, n, sizeof *b->id);
+    b->predicted = fa_arena_array(a, n, sizeof *b->predicted);
+    b->label = fa_arena_array(a, n, sizeof *b->label);
+    b->gram = fa_arena_array(a, cells, sizeof *b->gram);
+    b->factor = fa_arena_array(a, cells, sizeof *b->factor);
+    return b->blocks && b->share && b->tau && b->id && b->predicted && b->label && b->gram && b->factor ? FA_OK : FA_ERR_MEMORY;
+}
+
+size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_calibration)
+{
+    size_t n = (size_t)n_reference, layers = (size_t)b->n_layer, size = 2 * n * n + n * (size_t)b->offset[layers] + n * layers + n;
+    for (size_t l = 0; l < layers; l++) size += (size_t)(b->layer[l].in * b->layer[l].k_in + b->layer[l].out * b->layer[l].k_out);
+    size_t blocks = 8 + 2 * layers; /* each with an arena's and the allocator's header */
+    return size * sizeof(float) + 3 * n * sizeof(int64_t) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + blocks * 2 * FA_ALIGN +
+           sizeof(fa_sketch) + sizeof(fa_sketch_body) + 16384;
+}

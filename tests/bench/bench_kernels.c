@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GFLOP/s of the kernels on one thread, for the layers of the example networks: bench-kernels */
+#include "base/context.h"
+#include "base/rng.h"
+#include "kernels/conv.h"
+#include "kernels/outer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static float *numbers(int64_t n)
+{
+    float *x = aligned_alloc(64, ((size_t)n * sizeof *x + 63) / 64 * 64);
+    if (!x) exit(1);
+    fa_normal(1, 2, 0, n, x);
+    return x;
+}
+
+/* The fastest of several rounds: the machine is shared. */
+static double seconds(void (*work)(void *), void *user)
+{
+    double best = 1e9;
+    int calls = 1;
+    for (int round = 0; round < 12; round++) {
+        const double start = now();
+        for (int i = 0; i < calls; i++) work(user);
+        const double t = now() - start;
+        if (t / calls < best) best = t / calls;
+        if (t < 2e-3) calls *= 4, round = 0;
+    }
+    return best;
+}
+
+typedef struct conv_job {
+    const fa_conv *conv;
+    fa_conv_data data;
+} conv_job;
+
+static void run_conv(void *user)
+{
+    const conv_job *j = user;
+    fa_conv_run(j->conv, &j->data);
+}
+
+static void run_outer(void *user)
+{
+    fa_outer_run(FA_ISA_AVX2, user);
+}
+
+static void run_symmetric(void *user)
+{
+    const fa_outer *o = user;
+    fa_outer_symmetric(FA_ISA_AVX2, o->n, o->ni, o->x, o->ldx, o->c, o->ldc);
+}
+
+static double conv_rate(fa_context *context, fa_isa isa, const fa_conv_geometry *g, int64_t n, fa_conv_direction direction)
+{
+    fa_arena arena = {.context = context};
+    const fa_conv *conv = fa_conv_new(&arena, isa, g, direction);
+    const int64_t big = n * g->h * g->w * g->c, small = n * g->oh * g->ow * g->out, most = big > small ? big : small;
+    float *in = numbers(most), *out = numbers(most), *w = numbers((int64_t)fa_conv_packed_floats(g, direction)), *bias = numbers(g->out + g->c);
+    float *scratch = numbers((int64_t)fa_conv_scratch(conv) / 4 + 16);
+    conv_job j = {conv, {n, in, w, bias, NULL, out, true, scratch}};
+    const double rate = fa_conv_flops(conv) * (double)n / seconds(run_conv, &j) * 1e-9;
+    free(in), free(out), free(w), free(bias), free(scratch);
+    fa_arena_clear(&arena);
+    return rate;
+}
+
+int main(void)
+{
+    static const int64_t shapes[][7] = {/* c, h, out, k, stride, pad, groups */
+                                        {1, 28, 16, 3, 1, 1, 1},   {16, 28, 16, 3, 1, 1, 1}, {16, 28, 32, 3, 2, 1, 1},    {16, 28, 32, 1, 2, 0, 1},
+                                        {32, 14, 32, 3, 1, 1, 1},  {32, 14, 64, 3, 2, 1, 1}, {32, 14, 64, 1, 2, 0, 1},    {64, 7, 64, 3, 1, 1, 1},
+                                        {3, 32, 64, 7, 2, 3, 1},   {64, 56, 64, 3, 1, 1, 1}, {256, 14, 256, 3, 1, 1, 1},  {256, 14, 64, 1, 1, 0, 1},
+                                        {64, 28, 64, 3, 1, 1, 64}, {64, 1, 10, 1, 1, 0, 1},  {784, 1, 512, 1, 1, 0, 1},   {1024, 1, 1024, 1, 1, 0, 1}};
+    fa_context *context;
+    if (fa_context_create(NULL, &context) != FA_OK) return 1;
+    printf("GFLOP/s          n      forward          gradient\n                      avx2  libxsmm      avx2  libxsmm\n");
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int64_t n = 1; n <= 32; n += 31) {
+            const int64_t *v = shapes[s], o = (v[1] + 2 * v[5] - v[3]) / v[4] + 1;
+            const fa_conv_geometry g = {v[0], v[1], v[1], v[2], o, o, v[6], v[3], v[3], v[4], v[4], 1, 1, v[5], v[5]};
+            printf("%3lldx%-2lld %4lld->%-4lld %2lld ", (long long)v[1], (long long)v[3], (long long)v[0], (long long)v[2], (long long)n);
+            for (int direction = 0; direction < 2; direction++)
+                for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++)
+                    printf("%7.1f%s", fa_kernels_have(isa) ? conv_rate(context, isa, &g, n, direction) : 0.0, isa == FA_ISA_XSMM ? "   " : "");
+            printf("\n");
+        }
+    static const int64_t products[][3] = {{784, 16, 16}, {196, 16, 16}, {49, 16, 16}, {784, 32, 8}, {256, 64, 64}};
+    for (size_t s = 0; s < sizeof products / sizeof *products; s++) {
+        const int64_t n = products[s][0], ni = products[s][1], nj = products[s][2];
+        fa_outer o = {n, ni, nj, numbers(n * ni), numbers(n * nj), ni, nj, numbers(ni * nj), nj};
+        printf("outer %lld of %lldx%lld: %.1f\n", (long long)n, (long long)ni, (long long)nj, 2.0 * (double)(n * ni * nj) / seconds(run_outer, &o) * 1e-9);
+    }
+    static const int64_t triangles[][2] = {{256, 145}, {256, 289}, {256, 577}, {256, 64}};
+    for (size_t s = 0; s < sizeof triangles / sizeof *triangles; s++) {
+        const int64_t n = triangles[s][0], k = triangles[s][1];
+        float *x = numbers(n * k);
+        fa_outer o = {n, k, k, x, x, k, k, numbers(k * k), k};
+        printf("triangle %lld of %lld: %.1f\n", (long long)n, (long long)k, (double)(n * k * k) / seconds(run_symmetric, &o) * 1e-9);
+    }
+    fa_context_release(context);
+    return 0;
+}

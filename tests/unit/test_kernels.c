@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/context.h"
+#include "base/rng.h"
+#include "kernels/conv.h"
+#include "kernels/outer.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const fa_isa isas[] = {FA_ISA_NONE, FA_ISA_AVX2, FA_ISA_XSMM};
+#define N_ISA 3
+
+static fa_context *context;
+static uint64_t stream;
+
+static void setup(void)
+{
+    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
+}
+
+static void teardown(void)
+{
+    ck_assert_uint_eq(fa_context_memory_used(context), 0);
+    fa_context_release(context);
+}
+
+/* Exactly as many floats as asked for, so that a sanitizer sees the first one too far. */
+static float *numbers(int64_t n)
+{
+    float *x = malloc((size_t)n * sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    fa_normal(7, stream++, 0, n, x);
+    return x;
+}
+
+static int64_t pick(int64_t low, int64_t high)
+{
+    uint32_t r[4];
+    fa_philox(11, stream++, 0, r);
+    return low + (int64_t)(r[0] % (uint32_t)(high - low + 1));
+}
+
+static void close_to(float got, double want, double scale, const char *what, fa_isa isa, int64_t at)
+{
+    ck_assert_msg(fabs(got - want) <= 2e-5 * (1 + scale), "%s, set %d, element %lld: %.9g where %.9g is right", what, (int)isa, (long long)at, (double)got, want);
+}
+
+/* The definition: y[o, i] += w[o, c, k] x[c, i * stride + k * dilation - pad], or its transpose. `magnitude` adds absolute values. */
+static void by_definition(const fa_conv_geometry *g, int64_t n, bool gradient, const float *in, const float *w, double *out, double *magnitude)
+{
+    const int64_t cg = g->c / g->groups, og = g->out / g->groups;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t o = 0; o < g->out; o++)
+            for (int64_t c = 0; c < cg; c++)
+                for (int64_t y = 0; y < g->oh; y++)
+                    for (int64_t x = 0; x < g->ow; x++)
+                        for (int64_t ky = 0; ky < g->kh; ky++)
+                            for (int64_t kx = 0; kx < g->kw; kx++) {
+                                const int64_t iy = y * g->stride_h + ky * g->dilation_h - g->pad_top, ix = x * g->stride_w + kx * g->dilation_w - g->pad_left;
+                                if (iy < 0 || iy >= g->h || ix < 0 || ix >= g->w) continue;
+                                const int64_t big = ((i * g->h + iy) * g->w + ix) * g->c + o / og * cg + c, small = ((i * g->oh + y) * g->ow + x) * g->out + o;
+                                const double term = (double)w[((o * cg + c) * g->kh + ky) * g->kw + kx] * in[gradient ? small : big];
+                                out[gradient ? big : small] += term;
+                                magnitude[gradient ? big : small] += fabs(term);
+                            }
+}
+
+static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool bias, int residual, bool relu)
+{
+    ck_assert(fa_conv_supported(g));
+    const int64_t cg = g->c / g->groups, small = n * g->oh * g->ow * g->out, big = n * g->h * g->w * g->c;
+    const int64_t n_in = gradient ? small : big, n_out = gradient ? big : small, pixel = gradient ? g->c : g->out;
+    float *in = numbers(n_in), *w = numbers(g->out * cg * g->kh * g->kw), *b = numbers(pixel), *add = numbers(n_out), *out = numbers(n_out);
+    double *want = calloc((size_t)n_out, sizeof *want), *size = calloc((size_t)n_out, sizeof *size);
+    const fa_conv_direction direction = gradient ? FA_CONV_DATA_GRADIENT : FA_CONV_FORWARD;
+    float *packed = malloc(fa_conv_packed_floats(g, direction) * sizeof *packed);
+    ck_assert(want && size && packed);
+    by_definition(g, n, gradient, in, w, want, size);
+    fa_conv_pack(g, direction, w, cg * g->kh * g->kw, g->kh * g->kw, 1, packed);
+    for (int k = 0; k < N_ISA; k++) {
+        if (!fa_kernels_have(isas[k])) continue;
+        fa_arena arena = {.context = context};
+        const fa_conv *conv = fa_conv_new(&arena, isas[k], g, direction);
+        ck_assert_ptr_nonnull(conv);
+        void *scratch = NULL;
+        const size_t bytes = fa_conv_scratch(conv);
+        if (bytes) ck_assert_ptr_nonnull(scratch = malloc(bytes));
+        if (bytes) memset(scratch, 0xff, bytes);
+        if (residual == 2) memcpy(out, add, (size_t)n_out * sizeof *out);
+        fa_conv_data d = {n, in, packed, bias ? b : NULL, residual == 2 ? out : residual ? add : NULL, out, relu, scratch};
+        fa_conv_run(conv, &d);
+        for (int64_t i = 0; i < n_out; i++) {
+            double right = want[i] + (bias ? b[i % pixel] : 0) + (residual ? add[i] : 0);
+            if (relu && right < 0) right = 0;
+            close_to(out[i], right, size[i], gradient ? "data gradient" : "convolution", isas[k], i);
+        }
+        free(scratch);
+        fa_arena_clear(&arena);
+    }
+    free(in), free(w), free(b), free(add), free(out), free(want), free(size), free(packed);
+}
+
+static void check_both(const fa_conv_geometry *g, int64_t n)
+{
+    check_conv(g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1));
+    check_conv(g, n, true, pick(0, 3) == 0, (int)pick(0, 2), pick(0, 3) == 0);
+}
+
+static fa_conv_geometry geometry(int64_t c, int64_t h, int64_t out, int64_t k, int64_t stride, int64_t pad)
+{
+    fa_conv_geometry g = {c, h, h, out, 0, 0, 1, k, k, stride, stride, 1, 1, pad, pad};
+    g.oh = g.ow = (h + 2 * pad - k) / stride + 1;
+    return g;
+}
+
+START_TEST(convolutions_of_known_networks)
+{
+    static const int64_t shapes[][6] = {{1, 28, 16, 3, 1, 1},  {16, 28, 16, 3, 1, 1}, {16, 28, 32, 3, 2, 1}, {16, 28, 32, 1, 2, 0}, {32, 14, 32, 3, 1, 1},
+                                        {32, 14, 64, 3, 2, 1}, {64, 7, 64, 3, 1, 1},  {3, 32, 17, 7, 2, 3},  {64, 1, 10, 1, 1, 0},  {130, 1, 200, 1, 1, 0}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int64_t *s = shapes[i];
+        const fa_conv_geometry g = geometry(s[0], s[1], s[2], s[3], s[4], s[5]);
+        check_both(&g, 1);
+        check_both(&g, 3);
+    }
+}
+END_TEST
+
+START_TEST(convolutions_of_random_shapes)
+{
+    for (int i = 0; i < 250; i++) {
+        fa_conv_geometry g = {.groups = pick(0, 3) ? 1 : pick(1, 4)};
+        g.kh = pick(1, 4), g.kw = pick(1, 4);
+        g.stride_h = pick(1, 3), g.stride_w = pick(1, 3);
+        g.dilation_h = pick(1, 3), g.dilation_w = pick(0, 1) ? 1 : pick(1, 3);
+        g.pad_top = pick(0, 3), g.pad_left = pick(0, 3);
+        const int64_t bottom = pick(0, 3), right = pick(0, 3), span_h = (g.kh - 1) * g.dilation_h + 1, span_w = (g.kw - 1) * g.dilation_w + 1;
+        g.h = pick(1, 11), g.w = pick(1, 11);
+        if (g.h + g.pad_top + bottom < span_h || g.w + g.pad_left + right < span_w) continue;
+        g.oh = (g.h + g.pad_top + bottom - span_h) / g.stride_h + 1;
+        g.ow = (g.w + g.pad_left + right - span_w) / g.stride_w + 1;
+        g.c = g.groups * pick(1, pick(0, 1) ? 4 : 20);
+        g.out = g.groups * pick(1, pick(0, 1) ? 10 : 35);
+        if (pick(0, 4) == 0) g.groups = g.c = g.out = pick(2, 37);
+        check_both(&g, pick(1, 3));
+    }
+}
+END_TEST
+
+START_TEST(sizes_beyond_the_kernels)
+{
+    fa_conv_geometry g = geometry(1, 28, 1, 3, 1, 1);
+    ck_assert(fa_conv_supported(&g));
+    g.stride_h = 9;
+    ck_assert(!fa_conv_supported(&g));
+    g = geometry(1, 28, 1, 3, 1, 1);
+    g.dilation_w = INT64_MAX;
+    ck_assert(!fa_conv_supported(&g));
+    g = geometry(1, 28, 1, 3, 1, 1);
+    g.oh = INT32_MAX;
+    ck_assert(!fa_conv_supported(&g));
+    g = geometry(1, 28, 1, 3, 1, 1);
+    g.pad_left = INT64_MAX;
+    ck_assert(!fa_conv_supported(&g));
+    g = geometry(1, 28, 1, 3, 1, 1);
+    g.kh = 2000;
+    ck_assert(!fa_conv_supported(&g));
+}
+END_TEST
+
+START_TEST(sums_of_outer_products)
+{
+    for (int i = 0; i < 300; i++) {
+        const int64_t n = pick(1, 40), ni = pick(1, 40), nj = pick(1, 40), ldx = ni + pick(0, 3), ldy = nj + pick(0, 3), ldc = nj + pick(0, 3);
+        /* The last row of each array ends with its last number. */
+        float *x = numbers((n - 1) * ldx + ni), *y = numbers((n - 1) * ldy + nj), *c = numbers((ni - 1) * ldc + nj), *before = malloc((size_t)(ni * ldc) * sizeof *c);
+        memcpy(before, c, (size_t)((ni - 1) * ldc + nj) * sizeof *c);
+        for (int k = 0; k < N_ISA; k++) {
+            if (!fa_kernels_have(isas[k])) continue;
+            memcpy(c, before, (size_t)((ni - 1) * ldc + nj) * sizeof *c);
+            fa_outer_run(isas[k], &(fa_outer){n, ni, nj, x, y, ldx, ldy, c, ldc});
+            for (int64_t a = 0; a < (ni - 1) * ldc + nj; a++) {
+                double want = before[a], size = fabs(want);
+                for (int64_t p = 0; p < n && a % ldc < nj; p++) {
+                    const double term = (double)x[p * ldx + a / ldc] * y[p * ldy + a % ldc];
+                    want += term;
+                    size += fabs(term);
+                }
+                close_to(c[a], want, size, "outer", isas[k], a);
+            }
+        }
+        free(x), free(y), free(c), free(before);
+    }
+}
+END_TEST
+
+START_TEST(lower_triangles)
+{
+    for (int i = 0; i < 60; i++) {
+        const int64_t n = pick(1, 600), k = i % 20 ? pick(1, 70) : pick(180, 230), ldx = k + pick(0, 3);
+        float *x = numbers((n - 1) * ldx + k);
+        for (int s = 0; s < N_ISA; s++) {
+            if (!fa_kernels_have(isas[s])) continue;
+            float *c = calloc((size_t)(k * k), sizeof *c);
+            fa_outer_symmetric(isas[s], n, k, x, ldx, c, k);
+            for (int64_t a = 0; a < k; a++)
+                for (int64_t b = 0; b <= a; b++) {
+                    double want = 0, size = 0;
+                    for (int64_t p = 0; p < n; p++) {
+                        const double term = (double)x[p * ldx + a] * x[p * ldx + b];
+                        want += term;
+                        size += fabs(term);
+                    }
+                    close_to(c[a * k + b], want, size, "lower triangle", isas[s], a * k + b);
+                }
+            free(c);
+        }
+        free(x);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kernels");
+    TCase *t = tcase_create("kernels");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 100);
+    tcase_add_test(t, convolutions_of_known_networks);
+    tcase_add_test(t, convolutions_of_random_shapes);
+    tcase_add_test(t, sizes_beyond_the_kernels);
+    tcase_add_test(t, sums_of_outer_products);
+    tcase_add_test(t, lower_triangles);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
