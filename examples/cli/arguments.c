@@ -75,7 +75,8 @@ double real_argument(const struct argp_state *state, const char *option, const c
 {
     char *end;
     double value = strtod(argument, &end);
-    if (end == argument || *end || !(value >= low && value <= high)) usage_error(state, "%s takes a number from %g to %g, not '%s'", option, low, high, argument);
+    if (end == argument || *end || !(value >= low && value <= high))
+        usage_error(state, "%s takes a number from %g to %g, not '%s'", option, low, high, argument);
     return value;
 }
 

@@ -80,7 +80,8 @@ int bench_forward_flops(const session *s, const bench_inputs *inputs, int64_t ba
         fa_layer_info layer;
         fa_tensor *tensor = NULL;
         fa_array view;
-        if (fa_model_get_layer(s->model, i, &layer) != FA_OK || fa_model_run(s->model, inputs->array, inputs->count, layer.name, &tensor) != FA_OK) return say_failure();
+        if (fa_model_get_layer(s->model, i, &layer) != FA_OK || fa_model_run(s->model, inputs->array, inputs->count, layer.name, &tensor) != FA_OK)
+            return say_failure();
         double elements = fa_tensor_view(tensor, &view) == FA_OK ? 1 : 0;
         for (int32_t d = 0; d < view.ndim; d++) elements *= (double)view.shape[d];
         fa_tensor_release(tensor);

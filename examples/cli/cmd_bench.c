@@ -44,7 +44,8 @@ static void parse_shape(bench *c, const char *arg, const struct argp_state *stat
     for (;;) {
         char *end;
         long long size = strtoll(p, &end, 10);
-        if (end == p || size < 1 || size > (1LL << 40) || c->ndim == FA_MAX_DIMS - 1) usage_error(state, "--shape takes up to %d sizes like 3,224,224, not '%s'", FA_MAX_DIMS - 1, arg);
+        if (end == p || size < 1 || size > (1LL << 40) || c->ndim == FA_MAX_DIMS - 1)
+            usage_error(state, "--shape takes up to %d sizes like 3,224,224, not '%s'", FA_MAX_DIMS - 1, arg);
         c->shape[c->ndim++] = size;
         if (*end == '\0') break;
         if (*end != ',' && *end != 'x') usage_error(state, "--shape takes sizes like 3,224,224, not '%s'", arg);
@@ -93,10 +94,12 @@ static int print(const session *s, const bench *c, const bench_times *t, double 
     if (fa_model_get_info(s->model, &info) != FA_OK) return say_failure();
     double gflops = flops * c->batch / (t->forward * 1e6), rate = 1e3 * c->batch / (s->sketch ? t->score : t->forward);
     if (c->json) {
-        json_t *out = json_pack("{s:o,s:o,s:o,s:i,s:i,s:I,s:o,s:o,s:o,s:s}", "forward_ms", json_number(t->forward), "score_ms", json_number(t->score), "ratio",
-                                json_number(t->score / t->forward), "batch", (int)c->batch, "threads", (int)c->threads, "parameters", (json_int_t)info.parameter_count, "gflops",
-                                json_number(gflops), "forward_mflop", json_number(flops / 1e6), "inputs_per_second", json_number(rate), "kernels",
-                                fa_context_kernels(s->context));
+        json_t *out = json_pack("{s:o,s:o,s:o,s:i,s:i,s:I,s:o,s:o,s:o,s:s}",
+                                "forward_ms", json_number(t->forward), "score_ms", json_number(t->score),
+                                "ratio", json_number(t->score / t->forward), "batch", (int)c->batch, "threads", (int)c->threads,
+                                "parameters", (json_int_t)info.parameter_count, "gflops", json_number(gflops),
+                                "forward_mflop", json_number(flops / 1e6), "inputs_per_second", json_number(rate),
+                                "kernels", fa_context_kernels(s->context));
         if (out && s->sketch) {
             json_object_set_new(out, "passes_ms", json_number(t->passes));
             json_object_set_new(out, "coupling_ms", json_number(t->coupling));

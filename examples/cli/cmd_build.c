@@ -103,8 +103,9 @@ static int print_estimate(const build *b, const session *s, const fa_refset *ref
     fa_memory_estimate e = {.struct_size = sizeof e};
     if (fa_sketch_memory_estimate(s->model, references, calibration, &b->options, &e) != FA_OK) return say_failure();
     if (b->json) {
-        return json_print(json_pack("{s:I,s:I,s:I,s:I}", "build_bytes", (json_int_t)e.build_bytes, "sketch_bytes", (json_int_t)e.sketch_bytes, "scorer_bytes",
-                                    (json_int_t)e.scorer_bytes, "file_bytes", (json_int_t)e.file_bytes));
+        return json_print(json_pack("{s:I,s:I,s:I,s:I}",
+                                    "build_bytes", (json_int_t)e.build_bytes, "sketch_bytes", (json_int_t)e.sketch_bytes,
+                                    "scorer_bytes", (json_int_t)e.scorer_bytes, "file_bytes", (json_int_t)e.file_bytes));
     }
     printf("building takes %s beside the model and its inputs\n", in_words(e.build_bytes).text);
     printf("the sketch     %s in memory, %s as a file\n", in_words(e.sketch_bytes).text, in_words(e.file_bytes).text);
@@ -137,10 +138,12 @@ static int print_json(const char *path, const fa_sketch *sketch, const built *b)
         fa_sketch_layer_info layer;
         if (fa_sketch_get_layer(sketch, b->info.layer_count + i, &layer) == FA_OK) json_array_append_new(dropped, json_string(layer.name));
     }
-    return json_print(json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:o,s:I,s:I}", "sketch", path, "bytes", (json_int_t)b->bytes, "seconds", json_number(b->seconds), "references",
-                                (json_int_t)b->info.reference_count, "calibration", (json_int_t)b->info.calibration_count, "no_signal", (json_int_t)b->no_signal, "misclassified",
-                                (json_int_t)b->misclassified, "layers", (int)b->info.layer_count, "dropped_layers", dropped, "signature_length",
-                                (json_int_t)b->info.signature_length, "peak_bytes", (json_int_t)b->peak));
+    return json_print(json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:o,s:I,s:I}",
+                                "sketch", path, "bytes", (json_int_t)b->bytes, "seconds", json_number(b->seconds),
+                                "references", (json_int_t)b->info.reference_count, "calibration", (json_int_t)b->info.calibration_count,
+                                "no_signal", (json_int_t)b->no_signal, "misclassified", (json_int_t)b->misclassified,
+                                "layers", (int)b->info.layer_count, "dropped_layers", dropped,
+                                "signature_length", (json_int_t)b->info.signature_length, "peak_bytes", (json_int_t)b->peak));
 }
 
 static int print_text(const char *path, const fa_sketch *sketch, const built *b)

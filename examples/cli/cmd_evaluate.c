@@ -91,9 +91,11 @@ static int print(const evaluate *c, const scored *clean, const scored *anomalous
     double der = (tpr - acc * fpr + 1) / 2;
     const char *name = fa_score_name(c->how.score);
     if (c->json) {
-        return json_print(json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "n_clean", (json_int_t)clean->n, "n_anomalous", (json_int_t)anomalous->n, "score", name,
-                                    "auroc", json_number(m.auroc), "aupr", json_number(m.aupr), "fpr95", json_number(m.fpr95), "der_best", json_number(m.der_best), "alpha",
-                                    json_number(alpha), "tpr", json_number(tpr), "fpr", json_number(fpr), "der", json_number(der), "acc", json_number(acc)));
+        return json_print(json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+                                    "n_clean", (json_int_t)clean->n, "n_anomalous", (json_int_t)anomalous->n, "score", name,
+                                    "auroc", json_number(m.auroc), "aupr", json_number(m.aupr), "fpr95", json_number(m.fpr95),
+                                    "der_best", json_number(m.der_best), "alpha", json_number(alpha), "tpr", json_number(tpr),
+                                    "fpr", json_number(fpr), "der", json_number(der), "acc", json_number(acc)));
     }
     printf("%lld clean and %lld anomalous inputs, score '%s'\n", (long long)clean->n, (long long)anomalous->n, name);
     print_rate("AUROC", m.auroc, "1 is perfect, 0.5 is chance");
@@ -103,7 +105,9 @@ static int print(const evaluate *c, const scored *clean, const scored *anomalous
     printf("at the threshold calibrated for a false positive rate of %g\n", alpha);
     print_rate("TPR", tpr, "anomalous inputs flagged");
     print_rate("FPR", fpr, "clean inputs flagged");
-    print_rate("DER", der, isnan(der) ? "the sketch has no calibration inputs" : "");
+    char weights[64];
+    snprintf(weights, sizeof weights, "with an accuracy of %.4f", acc);
+    print_rate("DER", der, isnan(der) ? "the sketch has no calibration inputs" : weights);
     return EXIT_DONE;
 }
 

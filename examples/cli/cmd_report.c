@@ -78,7 +78,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG: take_operand(state, &c->operands, 1, arg); return 0;
     case ARGP_KEY_END:
         if (!c->to) usage_error(state, "report needs -o OUT.html");
-        if (c->manifest && (c->operands.count || c->count || c->spec.model || c->spec.clean)) usage_error(state, "a manifest names all files: give nothing beside it");
+        if (c->manifest && (c->operands.count || c->count || c->spec.model || c->spec.clean))
+            usage_error(state, "a manifest names all files: give nothing beside it");
         if (!c->manifest && (!c->operands.count || !c->spec.model || !c->spec.clean || !c->count)) {
             usage_error(state, "report needs a sketch, --model, --clean and --anomalous, or --manifest");
         }
@@ -138,13 +139,16 @@ static int print_json(const report *r)
             const detector *d = &c->detector[k];
             if (!d->clean) continue;
             json_object_set_new(detectors, detector_name[k],
-                                json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "auroc", json_number(d->metrics.auroc), "aupr", json_number(d->metrics.aupr), "fpr95",
-                                          json_number(d->metrics.fpr95), "der_best", json_number(d->metrics.der_best), "der", json_number(d->der), "tpr", json_number(d->tpr), "fpr",
-                                          json_number(d->fpr)));
+                                json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+                                          "auroc", json_number(d->metrics.auroc), "aupr", json_number(d->metrics.aupr),
+                                          "fpr95", json_number(d->metrics.fpr95), "der_best", json_number(d->metrics.der_best),
+                                          "der", json_number(d->der), "tpr", json_number(d->tpr), "fpr", json_number(d->fpr)));
         }
-        json_array_append_new(cases, json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o}", "name", c->spec->name, "n_clean", (json_int_t)c->of_clean.n, "n_anomalous",
-                                               (json_int_t)c->of_anomalous.n, "acc", json_number(c->acc), "forward_ms", json_number(c->forward_ms), "score_ms",
-                                               json_number(c->score_ms), "detectors", detectors));
+        json_array_append_new(cases, json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o}",
+                                               "name", c->spec->name, "n_clean", (json_int_t)c->of_clean.n,
+                                               "n_anomalous", (json_int_t)c->of_anomalous.n, "acc", json_number(c->acc),
+                                               "forward_ms", json_number(c->forward_ms), "score_ms", json_number(c->score_ms),
+                                               "detectors", detectors));
     }
     return json_print(json_pack("{s:s,s:f,s:o}", "title", r->title, "alpha", r->alpha, "cases", cases));
 }

@@ -83,8 +83,9 @@ static int print_json(const session *s, const scored *r)
             json_array_append_new(explained, json_pack("[I,f]", (json_int_t)id, (double)r->explains_with[i * r->top + k]));
         }
         json_t *flagged = r->flagged[i] < 0 ? json_null() : json_boolean(r->flagged[i]);
-        json_t *line = json_pack("{s:I,s:I,s:o,s:o,s:o,s:o}", "index", (json_int_t)i, "class", (json_int_t)r->predicted[i], "score", json_number(r->score[i]), "p",
-                                 json_number(r->p[i]), "flagged", flagged, "explained_by", explained);
+        json_t *line = json_pack("{s:I,s:I,s:o,s:o,s:o,s:o}",
+                                 "index", (json_int_t)i, "class", (json_int_t)r->predicted[i], "score", json_number(r->score[i]),
+                                 "p", json_number(r->p[i]), "flagged", flagged, "explained_by", explained);
         if (line && r->no_signal[i]) json_object_set_new(line, "no_signal", json_true());
         if (json_print(line) != EXIT_DONE) return EXIT_FAILED;
     }

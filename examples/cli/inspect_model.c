@@ -55,7 +55,8 @@ static json_t *layers_json(const fa_model *model, int32_t count)
     json_t *list = json_array();
     fa_layer_info l;
     for (int32_t i = 0; i < count && fa_model_get_layer(model, i, &l) == FA_OK; i++) {
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:b}", "name", l.name, "op", l.op, "weight", l.weight, "in", (json_int_t)l.in, "out", (json_int_t)l.out,
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:b}",
+                                              "name", l.name, "op", l.op, "weight", l.weight, "in", (json_int_t)l.in, "out", (json_int_t)l.out,
                                               "groups", (json_int_t)l.groups, "bias", (int)l.has_bias));
     }
     return list;
@@ -77,11 +78,13 @@ int inspect_model(const session *s, const char *path, bool nodes, bool json)
     uint8_t digest[FA_DIGEST_SIZE];
     if (fa_model_get_info(s->model, &info) != FA_OK || fa_model_digest(s->model, digest) != FA_OK) return say_failure();
     if (json) {
-        json_t *out = json_pack("{s:s,s:s,s:s,s:I,s:I,s:i,s:o,s:s,s:o,s:o,s:o,s:o}", "kind", "model", "path", path, "producer", info.producer, "opset", (json_int_t)info.opset,
-                                "parameters", (json_int_t)info.parameter_count, "nodes", (int)info.node_count, "classes",
-                                info.class_count < 0 ? json_null() : json_integer(info.class_count), "logits", info.logits, "digest", json_digest(digest), "inputs",
-                                values_json(s->model, fa_model_get_input, info.input_count), "outputs", values_json(s->model, fa_model_get_output, info.output_count), "layers",
-                                layers_json(s->model, info.layer_count));
+        json_t *out = json_pack("{s:s,s:s,s:s,s:I,s:I,s:i,s:o,s:s,s:o,s:o,s:o,s:o}",
+                                "kind", "model", "path", path, "producer", info.producer, "opset", (json_int_t)info.opset,
+                                "parameters", (json_int_t)info.parameter_count, "nodes", (int)info.node_count,
+                                "classes", info.class_count < 0 ? json_null() : json_integer(info.class_count), "logits", info.logits,
+                                "digest", json_digest(digest), "inputs", values_json(s->model, fa_model_get_input, info.input_count),
+                                "outputs", values_json(s->model, fa_model_get_output, info.output_count),
+                                "layers", layers_json(s->model, info.layer_count));
         if (out && nodes) json_object_set_new(out, "node_list", nodes_json(s->model, info.node_count));
         return json_print(out);
     }

@@ -77,8 +77,9 @@ static json_t *layers_json(const fa_sketch *sketch, int32_t count)
     json_t *list = json_array();
     fa_sketch_layer_info l;
     for (int32_t i = 0; i < count && fa_sketch_get_layer(sketch, i, &l) == FA_OK; i++) {
-        json_array_append_new(list, json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:b,s:b,s:b}", "name", l.name, "in", (json_int_t)l.in, "out", (json_int_t)l.out, "groups",
-                                              (json_int_t)l.groups, "k_in", (int)l.k_in, "k_out", (int)l.k_out, "dropped", (int)l.dropped, "random_in", (int)l.random_in,
+        json_array_append_new(list, json_pack("{s:s,s:I,s:I,s:I,s:i,s:i,s:b,s:b,s:b}",
+                                              "name", l.name, "in", (json_int_t)l.in, "out", (json_int_t)l.out, "groups", (json_int_t)l.groups,
+                                              "k_in", (int)l.k_in, "k_out", (int)l.k_out, "dropped", (int)l.dropped, "random_in", (int)l.random_in,
                                               "random_out", (int)l.random_out));
     }
     return list;
@@ -90,23 +91,27 @@ static json_t *audit_json(const fa_sketch *sketch, const audit *a)
     for (int64_t k = 0; k < a->count; k++) {
         fa_reference_info r;
         if (fa_sketch_get_reference(sketch, a->worst[k], &r) != FA_OK) continue;
-        json_array_append_new(worst, json_pack("{s:I,s:I,s:I,s:o}", "id", (json_int_t)r.id, "class", (json_int_t)r.predicted, "label", (json_int_t)r.label, "score",
-                                               json_number(a->worst_score[k])));
+        json_array_append_new(worst, json_pack("{s:I,s:I,s:I,s:o}",
+                                               "id", (json_int_t)r.id, "class", (json_int_t)r.predicted, "label", (json_int_t)r.label,
+                                               "score", json_number(a->worst_score[k])));
     }
-    return json_pack("{s:s,s:o,s:o,s:I,s:o,s:o}", "score", "cone", "median", json_number(a->median), "largest", json_number(a->largest), "no_signal", (json_int_t)a->no_signal,
+    return json_pack("{s:s,s:o,s:o,s:I,s:o,s:o}",
+                     "score", "cone", "median", json_number(a->median), "largest", json_number(a->largest), "no_signal", (json_int_t)a->no_signal,
                      "misclassified", a->labelled ? json_integer(a->misclassified) : json_null(), "least_explained", worst);
 }
 
 static int print_json(const session *s, const char *path, const fa_sketch_info *i, const audit *a)
 {
-    json_t *options = json_pack("{s:i,s:i,s:f,s:f,s:f,s:s,s:i,s:I}", "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "ridge", i->ridge,
+    json_t *options = json_pack("{s:i,s:i,s:f,s:f,s:f,s:s,s:i,s:I}",
+                                "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "ridge", i->ridge,
                                 "blocks", blocks_name(i->blocks), "topk", (int)i->topk, "seed", (json_int_t)i->seed);
-    return json_print(json_pack("{s:s,s:s,s:i,s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "kind", "sketch", "path", path, "format_version", (int)i->format_version,
-                                "library_version", i->library_version, "references", (json_int_t)i->reference_count, "calibration", (json_int_t)i->calibration_count, "classes",
-                                (json_int_t)i->class_count, "signature_length", (json_int_t)i->signature_length, "model_digest", json_digest(i->model_digest),
-                                "references_digest", json_digest(i->references_digest), "options", options, "threshold",
-                                json_number(threshold(s->sketch, i->calibration_count)), "layers", layers_json(s->sketch, i->layer_count + i->dropped_layer_count), "audit",
-                                audit_json(s->sketch, a)));
+    return json_print(json_pack("{s:s,s:s,s:i,s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
+                                "kind", "sketch", "path", path, "format_version", (int)i->format_version, "library_version", i->library_version,
+                                "references", (json_int_t)i->reference_count, "calibration", (json_int_t)i->calibration_count,
+                                "classes", (json_int_t)i->class_count, "signature_length", (json_int_t)i->signature_length,
+                                "model_digest", json_digest(i->model_digest), "references_digest", json_digest(i->references_digest),
+                                "options", options, "threshold", json_number(threshold(s->sketch, i->calibration_count)),
+                                "layers", layers_json(s->sketch, i->layer_count + i->dropped_layer_count), "audit", audit_json(s->sketch, a)));
 }
 
 static void print_digest(const char *what, const uint8_t digest[FA_DIGEST_SIZE])

@@ -43,7 +43,8 @@ picture_layout picture_layout_of(const fa_refset *set, const int32_t *image, int
 {
     picture_layout p = {0};
     fa_array a;
-    if (fa_refset_get_input(set, 0, &a) != FA_OK || (a.dtype != FA_FLOAT32 && a.dtype != FA_UINT8) || !set_shape(&p, &a, image, image_ndim)) return (picture_layout){0};
+    if (fa_refset_get_input(set, 0, &a) != FA_OK || (a.dtype != FA_FLOAT32 && a.dtype != FA_UINT8) || !set_shape(&p, &a, image, image_ndim))
+        return (picture_layout){0};
     double low = value_at(&a, 0), high = low;
     for (int64_t i = 0; i < a.shape[0] * p.step_n; i++) {
         double v = value_at(&a, i);

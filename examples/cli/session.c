@@ -38,7 +38,8 @@ int session_open(session *s, const session_options *o)
     if (fa_context_create(&options, &s->context) != FA_OK) return say_failure();
     if (o->model && open_model(s, o) != EXIT_DONE) return EXIT_FAILED;
     if (o->sketch && fa_sketch_load_file(s->context, o->sketch, &s->sketch) != FA_OK) return say_failure();
-    if (o->model && o->sketch && fa_sketch_check_model(s->sketch, s->model) != FA_OK) return say_error("%s and %s: %s", o->sketch, o->model, fa_error_message());
+    if (o->model && o->sketch && fa_sketch_check_model(s->sketch, s->model) != FA_OK)
+        return say_error("%s and %s: %s", o->sketch, o->model, fa_error_message());
     return EXIT_DONE;
 }
 

@@ -95,7 +95,7 @@ FA_API fa_status fa_model_get_layer(const fa_model *model, int32_t index, fa_lay
  * Runs the network and returns one of its values.
  * @param inputs  one array per model input, `[n, ...]`; by name where `fa_array.name` is set, by position otherwise.
  * @param name    name of a node (its first output is returned) or of a value; NULL: the logits.
- * @param out     the tensor, owned by the caller; reals come as FA_FLOAT32 whatever the model declares.
+ * @param out     the tensor, owned by the caller; reals come as FA_FLOAT32 whatever the model declares, all else as FA_INT64.
  * @return FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE (in an input), FA_ERR_ARGUMENT, FA_ERR_MEMORY. Any thread.
  */
 FA_API fa_status fa_model_run(const fa_model *model, const fa_array *inputs, int32_t input_count, const char *name, fa_tensor **out);

@@ -38,7 +38,7 @@ typedef struct fa_result {
 /**
  * Makes a scorer. Everything that scoring needs is allocated here.
  * @param sketch,model must belong together (FA_ERR_MISMATCH); both are retained.
- * @return FA_ERR_STATE when alpha is given explicitly without calibration, FA_ERR_ARGUMENT when alpha < 1 / (1 + m), FA_ERR_MEMORY.
+ * @return FA_ERR_STATE when alpha is given explicitly without calibration, FA_ERR_ARGUMENT when alpha (the default too) < 1 / (1 + m), FA_ERR_MEMORY.
  */
 FA_API fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);
 
@@ -53,7 +53,13 @@ FA_API void fa_scorer_destroy(fa_scorer *scorer);
  */
 FA_API fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *result);
 
-/** Scores `n` inputs `[n, ...]`, max_batch at a time. @param results `[n]`; the arrays of all n hold until the next call, for n up to max_batch; beyond that n is refused with FA_ERR_LIMIT. */
+/**
+ * Scores `n` inputs `[n, ...]` in one pass; fewer than three quarters of max_batch go one by one, which is then cheaper. Allocates nothing.
+ * Equal to `n` calls of fa_score() within 1e-5.
+ * @param results `[n]`, filled in on success; their arrays hold until the next call.
+ * @param n       1 to max_batch; beyond that FA_ERR_LIMIT.
+ * @return as fa_score(); messages count inputs from 0.
+ */
 FA_API fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *results, int64_t n);
 
 /** Where the time of the last call went, in nanoseconds. */

@@ -43,7 +43,8 @@ typedef struct fa_sketch_options {
     double ridge;           /**< of `cone` and `span`; > 0; default 0.1 */
     int32_t blocks;         /**< FA_BLOCKS_...; default FA_BLOCKS_BOTH */
     int32_t topk;           /**< k of the score `topk`; default 5 */
-    const char *layers;     /**< which layers are tapped: comma-separated shell patterns over layer names, a leading '!' takes out; NULL (default): all */
+    const char *layers;     /**< which layers are tapped: comma-separated shell patterns over layer names, the last that matches decides, a leading '!' takes out (and as the
+                             *   list's first begins with all); NULL (default): all. A shared weight is tapped at every use when one is selected */
     uint64_t seed;          /**< of random projections (sides larger than 8192); default 0 */
     int32_t batch;          /**< inputs per pass while building; default 16, 1 to 4096 */
     int32_t drop_misclassified; /**< 1: references whose prediction is not their label are left out (needs labels); default 0 */
@@ -52,7 +53,7 @@ typedef struct fa_sketch_options {
     uint64_t timeout_ms;    /**< FA_ERR_CANCELLED after this many milliseconds; 0 (default): no limit */
 } fa_sketch_options;
 
-/** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. Zero fields mean the default too. */
+/** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. In fields where 0 is no value of its own it means the default too. */
 FA_API void fa_sketch_options_init(fa_sketch_options *options, size_t size);
 
 /**
@@ -74,10 +75,14 @@ typedef struct fa_memory_estimate {
     uint64_t file_bytes;     /**< size of the sketch file */
 } fa_memory_estimate;
 
-/** States beforehand what fa_sketch_build() with the same arguments will take, within 10 %. */
+/** States beforehand what fa_sketch_build() with the same arguments will take, within 10 %, all layers having signal and no reference being dropped. */
 FA_API fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_memory_estimate *out);
 
-/** A copy of the sketch with a new calibration set (NULL: none); the signatures are shared, not copied. */
+/**
+ * A copy of the sketch with a new calibration set (NULL: none); the signatures are shared, not copied.
+ * @param options NULL for the defaults; batch, progress and timeout_ms are used, the rest stays as the sketch was built.
+ * @return as fa_sketch_build(); FA_ERR_MISMATCH for another model.
+ */
 FA_API fa_status fa_sketch_recalibrate(const fa_sketch *sketch, const fa_model *model, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 
 /** Takes another reference. @return `sketch`. */

@@ -14,7 +14,7 @@ FA_API int32_t fa_version(void);
 /** The loaded library's version as text, "0.1.0". Static storage. Any thread. */
 FA_API const char *fa_version_string(void);
 
-/** How the loaded library was built and what it found: compiler, kernel libraries, the kernel set chosen on this CPU. Static storage. Any thread. */
+/** How the loaded library was built and what it found: compiler, kernel libraries, the kernel set chosen on this CPU. The text is the calling thread's; hold it no longer. Any thread. */
 FA_API const char *fa_build_info(void);
 
 #endif

@@ -16,14 +16,15 @@ static fa_status take(const char *name, const double *score, int64_t n, int32_t 
     return FA_OK;
 }
 
-fa_status fa_detection_metrics_compute(const double *clean, int64_t n_clean, const double *anomalous, int64_t n_anomalous, double acc, double asr, fa_detection_metrics *out)
+fa_status fa_detection_metrics_compute(const double *clean, int64_t n_clean, const double *anomalous, int64_t n_anomalous, double acc, double asr,
+                                       fa_detection_metrics *out)
 {
     FA_CHECK(clean);
     FA_CHECK(anomalous);
     FA_CHECK(out);
     if (n_clean < 1 || n_anomalous < 1)
-        return fa_fail(FA_ERR_ARGUMENT, "fa_detection_metrics_compute: %lld clean and %lld anomalous scores; each must be at least one", (long long)n_clean,
-                       (long long)n_anomalous);
+        return fa_fail(FA_ERR_ARGUMENT, "fa_detection_metrics_compute: %lld clean and %lld anomalous scores; each must be at least one",
+                       (long long)n_clean, (long long)n_anomalous);
     if (!(acc >= 0 && acc <= 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_detection_metrics_compute: 'acc' is %g, not in [0, 1]", acc);
     if (!(asr >= 0 && asr <= 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_detection_metrics_compute: 'asr' is %g, not in [0, 1]", asr);
     size_t bytes;

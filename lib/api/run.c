@@ -3,6 +3,8 @@
 
 #include "api/check.h"
 #include "api/tensor.h"
+#include "backend/program.h"
+#include "base/context.h"
 #include "graph/array.h"
 #include "graph/plan.h"
 #include "ops/table.h"
@@ -15,6 +17,8 @@
 
 typedef struct request {
     const fa_model *model;
+    const fa_graph *graph; /* the model's, or a rewrite of it that still makes `value` */
+    const fa_op_table *ops;
     const fa_array *input; /* [n_input] in graph order, checked */
     fa_view *view;         /* [n_input] their shapes for the plan being made */
     int64_t n;             /* leading dimension of all of them */
@@ -72,7 +76,7 @@ static int64_t fixed_batch(const fa_graph *g)
 
 static fa_status plan_for(const request *r, int64_t n, fa_plan **out)
 {
-    const fa_graph *g = r->model->graph;
+    const fa_graph *g = r->graph;
     for (int32_t i = 0; i < g->n_input; i++) {
         int64_t dim[FA_MAX_DIMS];
         memcpy(dim, r->input[i].shape, (size_t)r->input[i].ndim * sizeof dim[0]);
@@ -81,7 +85,7 @@ static fa_status plan_for(const request *r, int64_t n, fa_plan **out)
         r->view[i] = (fa_view){.dtype = declared ? declared : r->input[i].dtype};
         if (!fa_view_set_shape(&r->view[i], r->input[i].ndim, dim)) return fa_fail(FA_ERR_LIMIT, "input %d is too large", i);
     }
-    return fa_plan_create(&(fa_plan_request){.graph = g, .ops = &fa_op_table_f32, .inputs = r->view, .wanted = &r->value, .n_wanted = 1, .loss = -1}, out);
+    return fa_plan_create(&(fa_plan_request){.graph = g, .context = r->model->context, .ops = r->ops, .inputs = r->view, .wanted = &r->value, .n_wanted = 1, .loss = -1}, out);
 }
 
 /* Runs inputs [first, first + n), `n` as planned last, and copies the value to its place in the tensor. */
@@ -92,6 +96,7 @@ static fa_status run_part(const request *r, const fa_plan *plan, int64_t first, 
     FA_TRY(fa_run_create(plan, r->model->context, &run));
     for (int32_t i = 0; i < g->n_input; i++) {
         const fa_view *v = &r->view[i];
+        if (!fa_run_input(run, i)) continue; /* the value does not depend on this input */
         int64_t row = v->count / v->dim[0];
         if (fa_dtype_is_real(v->dtype)) fa_array_to_float(&r->input[i], first * row, n * row, fa_run_input(run, i));
         else fa_array_to_int64(&r->input[i], first * row, n * row, fa_run_input(run, i));
@@ -183,6 +188,24 @@ static fa_status run(const request *r, fa_tensor **out)
     return status;
 }
 
+/* On fast kernels a program of its own, which ends at the value asked for: nothing before it is fused away. */
+static fa_status run_on_kernels(request *r, fa_tensor **out)
+{
+    const fa_model *m = r->model;
+    const fa_value *v = &m->graph->value[r->value];
+    fa_program *program = NULL;
+    r->graph = m->graph;
+    r->ops = &fa_op_table_f32;
+    if (m->context->kernels == FA_KERNELS_FAST && v->producer >= 0 && !v->is_parameter) {
+        FA_TRY(fa_program_create(m->graph, r->value, FA_KERNELS_FAST, &program));
+        r->graph = program->graph;
+        r->ops = program->ops;
+    }
+    fa_status status = run(r, out);
+    fa_program_destroy(program);
+    return status;
+}
+
 fa_status fa_model_run(const fa_model *model, const fa_array *inputs, int32_t input_count, const char *name, fa_tensor **out)
 {
     FA_CHECK(model);
@@ -198,7 +221,7 @@ fa_status fa_model_run(const fa_model *model, const fa_array *inputs, int32_t in
     fa_status status = ordered && r.view ? fa_network_order(&model->network, inputs, input_count, ordered) : FA_ERR_MEMORY;
     if (status == FA_OK && g->n_input) r.n = ordered[0].ndim > 0 && ordered[0].shape ? ordered[0].shape[0] : 0;
     for (int32_t i = 0; i < g->n_input && status == FA_OK; i++) status = check_input(&g->value[g->input[i]], &ordered[i], r.n);
-    if (status == FA_OK) status = run(&r, out);
+    if (status == FA_OK) status = run_on_kernels(&r, out);
     fa_arena_clear(&arena);
     return status;
 }

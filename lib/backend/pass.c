@@ -88,7 +88,7 @@ static fa_status build(fa_pass *p, const fa_pass_request *r)
     }
     fa_view *inputs = NULL;
     FA_TRY(input_views(r, p->batch, &p->arena, &inputs));
-    fa_plan_request request = {.graph = g, .ops = program->ops, .inputs = inputs, .wanted = &program->logits, .n_wanted = 1,
+    fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = &program->logits, .n_wanted = 1,
                                .loss = p->n_tap ? program->logits : -1, .tap = taps, .n_tap = p->n_tap};
     FA_TRY(fa_plan_create(&request, &p->plan));
     FA_TRY(check_logits(p));

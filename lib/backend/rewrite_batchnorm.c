@@ -84,6 +84,11 @@ static fa_status new_initialiser(fa_edit *e, int32_t old, const fa_view *like, i
     snprintf(name, sizeof name, "%.500s.folded", e->graph->value[old].name);
     FA_TRY(fa_edit_initialiser(e, name, FA_FLOAT32, like->ndim, like->dim, value, &elements));
     *data = elements;
+    /* The folded weight goes by the name that the model's file knows. */
+    fa_value *from = &e->graph->value[old], *to = &e->graph->value[*value];
+    const char *given = from->name;
+    from->name = to->name;
+    to->name = given;
     return FA_OK;
 }
 
@@ -108,6 +113,7 @@ static fa_status fold(fa_edit *e, const pair *p)
     layer->in[2] = bias; /* an edit's nodes have room for one input more */
     layer->n_in = 3;
     layer->out[0] = e->graph->node[p->norm].out[0];
+    e->graph->value[layer->out[0]].producer = p->layer; /* a second normalisation behind this one folds too */
     fa_edit_remove_node(e, p->norm);
     return FA_OK;
 }

@@ -192,7 +192,7 @@ static fa_status plan_backward(fa_plan *p)
             s->accumulate[i] = begun[v];
             s->zero[i] = !begun[v] && !(s->op->flags & FA_OP_OVERWRITES);
             begun[v] = true;
-            p->flops_backward += s->flops;
+            if (i < 2) p->flops_backward += s->flops; /* what counts multiplies its first two inputs; further ones are added */
         }
         p->backward[p->n_backward++] = p->forward[k];
     }
@@ -230,7 +230,7 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
 fa_status fa_plan_create(const fa_plan_request *request, fa_plan **out)
 {
     FA_TRY(fa_plan_check_ops(request->graph, request->ops));
-    fa_context *c = request->graph->arena.context;
+    fa_context *c = request->context ? request->context : request->graph->arena.context;
     fa_plan *p = fa_new(c, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
     p->arena.context = c;

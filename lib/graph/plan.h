@@ -14,6 +14,7 @@ typedef struct fa_run fa_run;
 
 typedef struct fa_plan_request {
     const fa_graph *graph;      /* must outlive the plan */
+    fa_context *context;        /* whose memory the plan takes; NULL: the graph's */
     const fa_op_table *ops;
     const fa_view *inputs;      /* [graph->n_input] shapes and dtypes; `data` set binds contents at plan time (inputs that determine shapes) */
     const int32_t *wanted;      /* values that can be read after fa_run_forward() */

@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /*
- * The inner loops of scoring and of the eigensolver: inner products, sums of scaled rows, factor updates. One table per instruction set, chosen when the program
- * runs; nothing here needs alignment. Each pair of vectors is summed in the same order whatever it is computed together with, so a result
+ * The inner loops of scoring and of the eigensolver: inner products, sums of scaled rows, factor updates. One table per instruction set, chosen
+ * when the program runs; nothing here needs alignment. Each pair of vectors is summed in the same order whatever it is computed together with, so a result
  * depends on neither batch nor tiling.
  */
 typedef struct fa_dot_kernels {

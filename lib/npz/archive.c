@@ -49,7 +49,8 @@ static fa_status check_stat(const zip_stat_t *st, uint64_t *packed_left)
     if (st->comp_size > *packed_left) return npz_fail(FA_ERR_FORMAT, "the archive's members are larger than the archive");
     *packed_left -= st->comp_size;
     uint64_t most = st->comp_method == ZIP_CM_STORE ? st->comp_size : st->comp_size * NPZ_MAX_RATIO;
-    if (st->size > most) return npz_fail(FA_ERR_FORMAT, "%llu bytes cannot come out of %llu", (unsigned long long)st->size, (unsigned long long)st->comp_size);
+    if (st->size > most)
+        return npz_fail(FA_ERR_FORMAT, "%llu bytes cannot come out of %llu", (unsigned long long)st->size, (unsigned long long)st->comp_size);
     return FA_OK;
 }
 
@@ -73,7 +74,8 @@ static fa_status read_array(zip_t *zip, zip_uint64_t index, const zip_stat_t *st
 static fa_status add_member(zip_t *zip, zip_uint64_t index, fa_npz *npz, uint64_t *packed_left, uint64_t *budget)
 {
     zip_stat_t st;
-    if (zip_stat_index(zip, index, 0, &st) || !(st.valid & ZIP_STAT_NAME)) return npz_fail(FA_ERR_FORMAT, "entry %llu of the archive's directory cannot be read", (unsigned long long)index);
+    if (zip_stat_index(zip, index, 0, &st) || !(st.valid & ZIP_STAT_NAME))
+        return npz_fail(FA_ERR_FORMAT, "entry %llu of the archive's directory cannot be read", (unsigned long long)index);
     size_t length = strlen(st.name);
     if (length < 5 || strcmp(st.name + length - 4, ".npy") != 0) return FA_OK; /* no array: a note, a folder */
     fa_status status = check_stat(&st, packed_left);

@@ -141,7 +141,8 @@ fa_status npy_header_parse(const char *text, size_t size, npy_header *out)
         if (!first && !take(&c, ',')) return npz_fail(FA_ERR_FORMAT, "the header is malformed at byte %zu", (size_t)(c.p - text));
         if (!first && take(&c, '}')) break;
         first = false;
-        if (!take_string(&c, key, sizeof key) || !take(&c, ':')) return npz_fail(FA_ERR_FORMAT, "the header is malformed at byte %zu", (size_t)(c.p - text));
+        if (!take_string(&c, key, sizeof key) || !take(&c, ':'))
+            return npz_fail(FA_ERR_FORMAT, "the header is malformed at byte %zu", (size_t)(c.p - text));
         if (strcmp(key, "descr") == 0 && !descr) {
             descr = true;
             if (!take_string(&c, h.descr, sizeof h.descr)) {

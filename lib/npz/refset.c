@@ -57,7 +57,8 @@ static fa_status integer_at(const fa_array *a, uint64_t i, int64_t *out)
     switch (a->dtype) {
     case FA_INT64: *out = ((const int64_t *)a->data)[i]; return FA_OK;
     case FA_UINT64:
-        if (((const uint64_t *)a->data)[i] > INT64_MAX) return npz_fail(FA_ERR_DTYPE, "array '%s': element %llu does not fit int64", a->name, (unsigned long long)i);
+        if (((const uint64_t *)a->data)[i] > INT64_MAX)
+            return npz_fail(FA_ERR_DTYPE, "array '%s': element %llu does not fit int64", a->name, (unsigned long long)i);
         *out = (int64_t)((const uint64_t *)a->data)[i];
         return FA_OK;
     case FA_FLOAT16:
@@ -132,7 +133,8 @@ static fa_status make(fa_context *context, const fa_npz *npz, double scale, cons
 
 fa_status fa_npz_load_refset(fa_context *context, const char *path, double scale, const char *const *names, int32_t name_count, fa_refset **out)
 {
-    if (!context || !path || !names || !out) return npz_fail(FA_ERR_ARGUMENT, "%s is NULL", !context ? "context" : !path ? "path" : !names ? "names" : "out");
+    if (!context || !path || !names || !out)
+        return npz_fail(FA_ERR_ARGUMENT, "%s is NULL", !context ? "context" : !path ? "path" : !names ? "names" : "out");
     if (name_count < 1 || name_count > NPZ_MAX_ARRAYS) return npz_fail(FA_ERR_ARGUMENT, "%d input names", (int)name_count);
     for (int32_t i = 0; i < name_count; i++) {
         if (!names[i]) return npz_fail(FA_ERR_ARGUMENT, "names[%d] is NULL", (int)i);

@@ -41,13 +41,15 @@ static fa_status describe(const fa_array *a, int32_t index, member *out)
     const char *descr = descr_of(a->dtype, &element);
     if (!a->name || !*a->name) return npz_fail(FA_ERR_ARGUMENT, "array %d has no name", (int)index);
     if (!descr) return npz_fail(FA_ERR_DTYPE, "array '%s': type %d cannot be written", a->name, (int)a->dtype);
-    if (a->ndim < 0 || a->ndim > FA_MAX_DIMS || (a->ndim > 0 && !a->shape)) return npz_fail(FA_ERR_SHAPE, "array '%s': %d dimensions", a->name, (int)a->ndim);
+    if (a->ndim < 0 || a->ndim > FA_MAX_DIMS || (a->ndim > 0 && !a->shape))
+        return npz_fail(FA_ERR_SHAPE, "array '%s': %d dimensions", a->name, (int)a->ndim);
     uint64_t bytes = element;
     char shape[256];
     size_t n = 0;
     shape[0] = '\0';
     for (int32_t d = 0; d < a->ndim; d++) {
-        if (a->shape[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)a->shape[d], &bytes)) return npz_fail(FA_ERR_SHAPE, "array '%s': dimension %d is %lld", a->name, (int)d, (long long)a->shape[d]);
+        if (a->shape[d] < 0 || __builtin_mul_overflow(bytes, (uint64_t)a->shape[d], &bytes))
+            return npz_fail(FA_ERR_SHAPE, "array '%s': dimension %d is %lld", a->name, (int)d, (long long)a->shape[d]);
         n += (size_t)snprintf(shape + n, sizeof shape - n, a->ndim == 1 ? "%lld," : d ? ", %lld" : "%lld", (long long)a->shape[d]);
     }
     if (bytes && !a->data) return npz_fail(FA_ERR_ARGUMENT, "array '%s' has no data", a->name);
@@ -84,7 +86,8 @@ static fa_status add(zip_t *zip, const member *m, const char *path)
     zip_int64_t index = zip_file_add(zip, m->name, source, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
         zip_source_free(source);
-        if (zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_EXISTS) return npz_fail(FA_ERR_ARGUMENT, "two arrays have the name '%.*s'", (int)(strlen(m->name) - 4), m->name);
+        if (zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_EXISTS)
+            return npz_fail(FA_ERR_ARGUMENT, "two arrays have the name '%.*s'", (int)(strlen(m->name) - 4), m->name);
         if (zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_INVAL) return npz_fail(FA_ERR_ARGUMENT, "an array's name is not UTF-8");
         return fail_zip(zip_get_error(zip), path);
     }

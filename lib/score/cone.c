@@ -7,9 +7,14 @@
 #include <string.h>
 
 /*
- * Greedy coordinate descent finds nearly the right set of references, exact solves on that set (f64 Cholesky) settle it by block principal
- * pivoting: every index on the wrong side changes sides at once (Portugal, Judice, Vicente 1994; Kim, Park 2011). Where that stops making
- * progress, one index changes sides at a time, the largest (Murty 1974), which ends for every positive definite matrix.
+ * Greedy coordinate descent finds nearly the right set of references; an exact solve on that set (f64 Cholesky, of which the rows before the first
+ * change are kept) settles their weights; what came out negative is set to zero, and the descent goes on from there. Three or four rounds do. Should
+ * they not, block principal pivoting takes over: every index on the wrong side changes sides at once (Portugal, Judice, Vicente 1994; Kim, Park
+ * 2011), and where that stops making progress one index at a time, the largest (Murty 1974), which ends for every positive definite matrix.
+ *
+ * Tried on signatures of a real network, 500 references of which 95 get weights: cyclic descent is still wrong by 0.04 in some weight after 4000
+ * coordinate steps, greedy descent by 0.005 after 400; block pivoting alone, from the same start, takes 1.4 times as long at the
+ * median and 2.4 times at the 95th percentile; the positive part of the ridge solution holds 91 % of the right references but twice as many wrong ones.
  */
 #define FIRST_SHARE 0.01f /* coordinate steps go on until they are this small beside the first */
 #define NEXT_SHARE 0.1f
@@ -56,7 +61,8 @@ static int64_t leading(int64_t capacity)
 uint64_t fa_cone_bytes(int64_t n)
 {
     int64_t m = leading(capacity_for(n));
-    return sizeof(fa_cone) + FA_ARENA_SLACK + (uint64_t)n * (2 * sizeof(float) + 1) + (uint64_t)m * (sizeof(int64_t) + sizeof(double)) + (uint64_t)m * m * sizeof(double);
+    return sizeof(fa_cone) + FA_ARENA_SLACK + (uint64_t)n * (2 * sizeof(float) + 1) +
+           (uint64_t)m * (sizeof(int64_t) + sizeof(double)) + (uint64_t)m * m * sizeof(double);
 }
 
 fa_status fa_cone_create(fa_context *context, const fa_dot_kernels *kernels, const float *gram, int64_t n, double ridge, fa_cone **out)
@@ -64,7 +70,8 @@ fa_status fa_cone_create(fa_context *context, const fa_dot_kernels *kernels, con
     int64_t capacity = capacity_for(n), m = leading(capacity);
     fa_cone *o = fa_new(context, sizeof *o);
     if (!o) return FA_ERR_MEMORY;
-    *o = (fa_cone){.context = context, .kernels = kernels, .gram = gram, .n = n, .capacity = capacity, .ridge = fa_ridge_used(ridge), .arena = {.context = context}};
+    *o = (fa_cone){.context = context, .kernels = kernels, .gram = gram, .n = n, .capacity = capacity, .ridge = fa_ridge_used(ridge)};
+    o->arena.context = context;
     o->gradient = fa_arena_array(&o->arena, (size_t)n, sizeof *o->gradient);
     o->w = fa_arena_array(&o->arena, (size_t)n, sizeof *o->w);
     o->inside = fa_arena_array(&o->arena, (size_t)n, sizeof *o->inside);

@@ -10,15 +10,15 @@
 #include "sketch/project.h"
 
 /*
- * What a build will take: the sizes of the stages, from the functions beside the code that allocates, and those of passes by planning one in
- * a context that counts for itself. Every layer is taken to have signal and every reference to be kept.
+ * What a build will take: the sizes of the stages, from the functions beside the code that allocates, and those of passes and solvers by making
+ * one in a context that counts for itself. Every layer is taken to have signal and every reference to be kept.
  */
 typedef struct sizing {
     const fa_build_request *request;
     fa_blocks blocks;
     fa_sketch_body body; /* layers' dimensions and offsets alone */
     fa_pass *pass;
-    size_t pass_bytes;
+    size_t pass_bytes, scores_bytes;
     int32_t threads;
     int64_t batch;
 } sizing;
@@ -73,7 +73,7 @@ static size_t build_bytes(const sizing *z)
     size_t projecting = total + projections + fa_project_bytes(&z->blocks, z->threads);
     int64_t m = r->calibration ? r->calibration->n : 0;
     size_t signing = fa_sketch_bytes(&z->body, refs->n, m) + fa_projector_bytes(program, &z->body, z->pass) + t * fa_extract_scratch(program, &z->body, z->pass);
-    size_t judging = m ? t * fa_judge_bytes(&z->body, refs->n, z->batch, FA_WANT_ALL) : 0;
+    size_t judging = m ? t * (fa_judge_bytes(&z->body, refs->n, z->batch) + z->scores_bytes) : 0;
     return base + most(most(predicting, summing), most(projecting, signing + judging));
 }
 
@@ -82,6 +82,20 @@ static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, in
     const fa_network *n = z->request->network;
     return fa_pass_create(&(fa_pass_request){.program = n->program, .context = context, .inputs = inputs, .n_inputs = n->n_input, .batch = batch, .tapped = z->blocks.tapped},
                           out);
+}
+
+/* All scores over so many references. */
+static fa_status measure_scores(sizing *z, fa_context *counter, fa_arena *arena)
+{
+    int64_t n = z->request->references->n;
+    fa_scores *scores;
+    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(counter->kernels), .n = n, .predicted = fa_arena_array(arena, (size_t)n, sizeof(int64_t)),
+                             .ridge = z->body.options.ridge, .topk = z->body.options.topk, .want = FA_WANT_ALL};
+    if (!setup.predicted) return FA_ERR_MEMORY;
+    FA_TRY(fa_scores_create(counter, &setup, &scores));
+    z->scores_bytes = (size_t)fa_context_memory_used(counter);
+    fa_scores_destroy(scores);
+    return FA_OK;
 }
 
 static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs, fa_memory_estimate *out)
@@ -101,7 +115,7 @@ static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs
     z->pass = NULL;
     FA_TRY(plan(z, counter, inputs, 1, &single));
     out->scorer_bytes = fa_context_memory_used(counter) + fa_projector_bytes(program, &z->body, single) + fa_extract_scratch(program, &z->body, single) +
-                        fa_scorer_bytes(&z->body, r->references->n, r->network->n_input, 1);
+                        z->scores_bytes + fa_scorer_bytes(&z->body, r->references->n, r->network->n_input, 1);
     fa_pass_destroy(single);
     return FA_OK;
 }
@@ -117,6 +131,7 @@ fa_status fa_build_estimate(const fa_build_request *r, fa_memory_estimate *out)
     fa_status status = inputs ? fa_blocks_choose(r->network->program, r->options, &arena, &z.blocks) : FA_ERR_MEMORY;
     if (status == FA_OK) status = describe_body(&z, &arena);
     if (status == FA_OK) status = fa_network_order(r->network, r->references->input, r->references->n_input, inputs);
+    if (status == FA_OK) status = measure_scores(&z, &counter, &arena);
     if (status == FA_OK) status = estimate(&z, &counter, inputs, &own);
     fa_pass_destroy(z.pass);
     fa_arena_clear(&arena);

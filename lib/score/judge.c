@@ -3,9 +3,6 @@
 
 #include "base/error.h"
 
-/* The scores' and the solver's small arrays lie in an arena each, which takes memory in chunks of this size. */
-#define ARENA_CHUNK 16512
-
 /* Floats of the five arrays that follow the struct, in their order there. */
 #define ARRAYS 5
 
@@ -21,12 +18,12 @@ static void sizes(const fa_sketch_body *b, int64_t n_reference, int64_t batch, s
     for (int i = 0; i < ARRAYS; i++) size[i] = (size[i] + 15) / 16 * 16; /* each begins at a multiple of FA_ALIGN */
 }
 
-size_t fa_judge_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t batch, uint32_t want)
+size_t fa_judge_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t batch)
 {
     size_t size[ARRAYS], all = sizeof(fa_judge) + 2 * FA_ALIGN;
     sizes(b, n_reference, batch, size);
     for (int i = 0; i < ARRAYS; i++) all += size[i] * sizeof(float);
-    return all + fa_scores_bytes(n_reference, want) + 2 * ARENA_CHUNK;
+    return all;
 }
 
 void fa_judge_destroy(fa_judge *j)

@@ -24,7 +24,7 @@ typedef struct fa_judge {
 /* `want`: scores that will be asked for. */
 fa_status fa_judge_create(fa_context *context, const fa_sketch_body *body, int32_t kernels, int64_t batch, uint32_t want, fa_judge **out);
 void fa_judge_destroy(fa_judge *judge);
-size_t fa_judge_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t batch, uint32_t want);
+size_t fa_judge_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t batch); /* beside its fa_scores */
 
 /* Normalises the first `n` rows and couples them with the references. FA_ERR_NOT_FINITE says which input, counted from `first`. */
 fa_status fa_judge_couple(fa_judge *judge, int64_t first, int64_t n);

@@ -26,7 +26,7 @@ size_t fa_scorer_bytes(const fa_sketch_body *b, int64_t n_reference, int32_t n_i
 {
     size_t n = (size_t)batch;
     return sizeof(fa_scorer) + (size_t)n_input * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) + 5 * FA_ALIGN +
-           fa_judge_bytes(b, n_reference, batch, CHEAP | FA_WANT(FA_SCORE_CONE));
+           fa_judge_bytes(b, n_reference, batch);
 }
 
 static void lane_end(fa_context *context, fa_scorer_lane *l)
@@ -136,7 +136,7 @@ fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, con
     FA_TRY(check_options(sketch, &o));
     fa_scorer *s = fa_new(sketch->context, sizeof *s);
     if (!s) return FA_ERR_MEMORY;
-    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(&o), .smallest = (o.max_batch + 1) / 2,
+    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(&o), .smallest = o.max_batch - o.max_batch / 4,
                      .timing = {.struct_size = sizeof s->timing}};
     fa_status status = fill(s);
     if (status != FA_OK) {

@@ -22,7 +22,7 @@ struct fa_scorer {
     const fa_network *network;
     fa_scorer_options options; /* defaults filled in */
     uint32_t want;
-    int64_t smallest; /* a batch of fewer goes one by one */
+    int64_t smallest; /* fewer go one by one: a batch costs what it costs, full or not, and an input of a full one about as much as a single one */
     fa_scorer_lane single, many; /* `many` is empty at max_batch 1 */
     fa_judge *judge;
     fa_array *inputs;   /* [n_input] of the current call, in graph order */
@@ -40,7 +40,7 @@ void fa_scorer_free(fa_scorer *scorer);
 /* Scores `n` inputs in [1, max_batch]; `results` untouched on failure. */
 fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);
 
-/* What a scorer at `batch` holds beside its passes. */
+/* What a scorer at `batch` holds beside its passes and its fa_scores. */
 size_t fa_scorer_bytes(const fa_sketch_body *body, int64_t n_reference, int32_t n_input, int64_t batch);
 
 #endif

@@ -40,7 +40,8 @@ int64_t fa_space_signature_length(const fa_space *space);
 
 /* out[i * out_ld + j] = coupling of x's row i with r's row j: the same bits for any x->n. `scratch`: fa_space_scratch() bytes. */
 size_t fa_space_scratch(const fa_space *space);
-void fa_space_couplings(const fa_space *space, const fa_dot_kernels *kernels, const fa_rows *x, const fa_rows *r, float *out, int64_t out_ld, float *scratch);
+void fa_space_couplings(const fa_space *space, const fa_dot_kernels *kernels, const fa_rows *x, const fa_rows *r, float *out, int64_t out_ld,
+                        float *scratch);
 
 /* Couplings of the rows among themselves, [n, n], exactly symmetric, the diagonal exactly 1 or, without signal, 0. `pool` NULL: this thread
  * alone. The same bits for any number of threads. */

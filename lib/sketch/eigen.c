@@ -289,7 +289,8 @@ static fa_status dense(fa_context *context, const double *lower, int64_t n, int6
     return status;
 }
 
-fa_status fa_eigen_top(fa_context *context, const fa_dot_kernels *kernels, const double *lower, int64_t n, int64_t k, uint64_t seed, double *values, double *vectors)
+fa_status fa_eigen_top(fa_context *context, const fa_dot_kernels *kernels, const double *lower, int64_t n, int64_t k, uint64_t seed, double *values,
+                       double *vectors)
 {
     double largest = 0, check = 0;
     for (int64_t i = 0; i < n * (n + 1) / 2; i++) {

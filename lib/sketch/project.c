@@ -147,12 +147,12 @@ fa_status fa_project(fa_crew *crew, const fa_blocks *b, const double *total, int
 
 size_t fa_project_bytes(const fa_blocks *b, int32_t threads)
 {
-    size_t most = 0;
-    for (int32_t i = 0; i < b->count; i++)
-        for (int e = 0; e < 2; e++) {
-            const fa_side *s = &b->block[i].side[e];
-            size_t size = s->random ? 0 : (size_t)fa_eigen_bytes(s->n, s->k) + (size_t)s->k * (size_t)(s->n + 1) * sizeof(double);
-            if (size > most) most = size;
-        }
-    return (size_t)threads * most;
+    size_t most = 0, wave = 0;
+    for (int32_t job = 0; job < 2 * b->count; job++) {
+        const fa_side *s = &b->block[job / 2].side[job % 2];
+        if (job % threads == 0) wave = 0;
+        if (!s->random) wave += (size_t)fa_eigen_bytes(s->n, s->k) + (size_t)s->k * (size_t)(s->n + 1) * sizeof(double) + FA_ALIGN;
+        if (wave > most) most = wave;
+    }
+    return most;
 }

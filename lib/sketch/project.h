@@ -11,7 +11,7 @@
  */
 fa_status fa_project(fa_crew *crew, const fa_blocks *blocks, const double *total, int64_t n, const fa_sketch_options *options, fa_sketch_body *body);
 
-/* Bytes that fa_project() takes beside the projections. */
+/* Bytes that fa_project() takes at most beside the projections: the sides that are worked on at once, when no layer is dropped. */
 size_t fa_project_bytes(const fa_blocks *blocks, int32_t threads);
 
 #endif

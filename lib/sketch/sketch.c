@@ -68,11 +68,35 @@ fa_status fa_sketch_body_new_references(fa_sketch_body *b)
     return b->blocks && b->share && b->tau && b->id && b->predicted && b->label && b->gram && b->factor ? FA_OK : FA_ERR_MEMORY;
 }
 
+/* What an arena makes of its blocks: large ones lie alone, small ones share chunks. Sizes with the arena's and the allocator's headers. */
+typedef struct tally {
+    size_t large, small;
+} tally;
+
+static void count(tally *t, size_t n, size_t size)
+{
+    size_t bytes = (n * size + 15) / 16 * 16;
+    if (bytes >= 4096) t->large += bytes + 2 * FA_ALIGN;
+    else t->small += bytes;
+}
+
 size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_calibration)
 {
-    size_t n = (size_t)n_reference, layers = (size_t)b->n_layer, size = 2 * n * n + n * (size_t)b->offset[layers] + n * layers + n;
-    for (size_t l = 0; l < layers; l++) size += (size_t)(b->layer[l].in * b->layer[l].k_in + b->layer[l].out * b->layer[l].k_out);
-    size_t blocks = 8 + 2 * layers; /* each with an arena's and the allocator's header */
-    return size * sizeof(float) + 3 * n * sizeof(int64_t) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + blocks * 2 * FA_ALIGN +
-           sizeof(fa_sketch) + sizeof(fa_sketch_body) + 16384;
+    size_t n = (size_t)n_reference, layers = (size_t)b->n_layer, chunk = 16384;
+    tally t = {0, 0};
+    count(&t, n * (size_t)b->offset[layers], sizeof(float));
+    count(&t, n * layers, sizeof(float));
+    count(&t, n, sizeof(float));
+    for (int i = 0; i < 3; i++) count(&t, n, sizeof(int64_t));
+    for (int i = 0; i < 2; i++) count(&t, n * n, sizeof(float));
+    for (size_t l = 0; l < layers; l++) {
+        const fa_sketch_layer *s = &b->layer[l];
+        count(&t, (size_t)(s->in * s->k_in), sizeof(float));
+        count(&t, (size_t)(s->out * s->k_out), sizeof(float));
+        t.small += 64; /* names */
+    }
+    count(&t, layers, sizeof(fa_sketch_layer));
+    count(&t, layers + 1, sizeof(int64_t));
+    return t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) + sizeof(fa_sketch_body) +
+           3 * FA_ALIGN;
 }

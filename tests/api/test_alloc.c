@@ -120,7 +120,10 @@ static fa_status whole_life(counter *c, const char *path, const float *images)
     if (s == FA_OK) s = fa_sketch_build(model, references, calibration, &o, &sketch);
     if (s == FA_OK) s = fa_sketch_save_file(sketch, path);
     if (s == FA_OK) s = fa_sketch_load_file(context, path, &read);
-    if (s == FA_OK) s = fa_scorer_create(read, model, NULL, &scorer);
+    fa_scorer_options so;
+    fa_scorer_options_init(&so, sizeof so);
+    so.alpha = 0.5;
+    if (s == FA_OK) s = fa_scorer_create(read, model, &so, &scorer);
     if (s == FA_OK) s = fa_score(scorer, &x, 1, &result);
     fa_scorer_destroy(scorer);
     fa_sketch_release(read);
@@ -198,10 +201,11 @@ static void scoring_allocates_nothing(const char *name, int64_t batch)
     fa_scorer_options_init(&o, sizeof o);
     o.max_batch = (int32_t)batch;
     o.all_scores = 1;
+    o.alpha = 0.5;
     OK(fa_scorer_create(sketch, model, &o, &scorer));
     float *images = make_images(40, 3);
     fa_result result[16];
-    long before = c.calls;
+    long before = c.calls, wrong = 0;
     for (int i = 0; i < 20; i++) {
         if (i == 1) { /* the first call may */
             before = c.calls;
@@ -211,11 +215,10 @@ static void scoring_allocates_nothing(const char *name, int64_t batch)
         }
         int64_t shape[4], n = 1 + i % batch;
         fa_array x = images_array(images + i * PIXELS, n, shape);
-        fa_status s = fa_score_batch(scorer, &x, 1, result, n);
-        if (s != FA_OK) atomic_store(&armed, false);
-        OK(s);
+        if (fa_score_batch(scorer, &x, 1, result, n) != FA_OK) wrong++;
     }
     atomic_store(&armed, false);
+    ck_assert_int_eq(wrong, 0);
     ck_assert_int_eq(c.calls, before);
     if (INTERPOSED) ck_assert_int_eq(atomic_load(&system_calls), 0);
     free(images);

@@ -89,8 +89,8 @@ START_TEST(arrays)
     FAILS(fa_score(scorer, NULL, 1, &r), FA_ERR_ARGUMENT, "NULL");
     FAILS(fa_score(scorer, &x, 1, NULL), FA_ERR_ARGUMENT, "NULL");
     FAILS(fa_score(NULL, &x, 1, &r), FA_ERR_ARGUMENT, "NULL");
-    FAILS(fa_score(scorer, &x, 2, &r), FA_ERR_SHAPE, "2");
-    FAILS(fa_score(scorer, &x, 0, &r), FA_ERR_SHAPE, "0");
+    FAILS(fa_score(scorer, &x, 2, &r), FA_ERR_ARGUMENT, "2");
+    FAILS(fa_score(scorer, &x, 0, &r), FA_ERR_ARGUMENT, "0");
     ck_assert_mem_eq(&r, &untouched, sizeof r);
 }
 END_TEST

@@ -240,14 +240,22 @@ START_TEST(inner_values_can_be_had)
     ck_assert_int_eq(view.ndim, 2);
     ck_assert_int_eq(view.shape[0], 70);
     ck_assert_int_eq(view.shape[1], 10);
-    fa_node_info node;
-    OK(fa_model_get_node(model, 0, &node));
+    fa_node_info node = {.op = ""};
+    for (int32_t i = 0; strcmp(node.op, "Conv") != 0; i++) OK(fa_model_get_node(model, i, &node));
     OK(fa_model_run(model, &x, 1, node.name, &inner));
     OK(fa_tensor_view(inner, &view));
     ck_assert_int_eq(view.shape[0], 70);
     ck_assert_str_eq(view.name, node.output);
     fa_tensor_release(logits);
     fa_tensor_release(inner);
+    free(images);
+    fa_tensor *weight; /* a value that no input reaches */
+    fa_layer_info layer;
+    OK(fa_model_get_layer(model, 0, &layer));
+    images = make_images(3, 3);
+    x = images_array(images, 3, shape);
+    OK(fa_model_run(model, &x, 1, layer.weight, &weight));
+    fa_tensor_release(weight);
     free(images);
 }
 END_TEST

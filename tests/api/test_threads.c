@@ -24,7 +24,10 @@ static void *score_all(void *arg)
 {
     job *j = arg;
     fa_scorer *scorer;
-    j->status = fa_scorer_create(j->sketch, j->model, NULL, &scorer);
+    fa_scorer_options o;
+    fa_scorer_options_init(&o, sizeof o);
+    o.alpha = 0.5;
+    j->status = fa_scorer_create(j->sketch, j->model, &o, &scorer);
     if (j->status != FA_OK) return NULL;
     for (int i = 0; i < N_INPUTS && j->status == FA_OK; i++) {
         int64_t shape[4];

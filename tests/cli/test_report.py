@@ -11,10 +11,10 @@ import zlib
 
 import numpy as np
 
-from case import MLP, CLEAN, Case, run, run_json
+from case import CLEAN, MLP, Case, images, run, run_json
 
 
-class Markup(html.parser.HTCLEANarser):
+class Markup(html.parser.HTMLParser):
     """Every element that is opened is closed, in order; nothing is loaded from elsewhere."""
 
     VOID = {"meta", "img", "br", "path", "line"}
@@ -110,7 +110,7 @@ class Report(Case):
 
         features, logits = {}, {}
         for name in ("references", "calibration", "clean", "odd"):
-            for values, node in ((features, "/pool/pool.1/Flatten"), (logits, "logits")):
+            for values, node in ((features, "/4/Relu"), (logits, "logits")):
                 run("features", MLP, self.at(name + ".npz"), "--node", node, "-o", self.at("f.npz"))
                 with np.load(self.at("f.npz")) as f:
                     values[name] = f["x"].astype(float)
@@ -138,8 +138,8 @@ class Report(Case):
             self.assertAlmostEqual(found["tpr"], (p <= 0.05).mean(), delta=0.04)
 
     def test_without_references_and_calibration(self):
-        run("build", CLEAN, "-r", self.at("references.npz"), "-o", self.at("bare.fattr"))
-        report = run_json("report", self.at("bare.fattr"), "--model", CLEAN, "--clean", self.at("clean.npz"), "--anomalous", f"a={self.at('odd.npz')}",
+        run("build", MLP, "-r", self.at("references.npz"), "-o", self.at("bare.fattr"))
+        report = run_json("report", self.at("bare.fattr"), "--model", MLP, "--clean", self.at("clean.npz"), "--anomalous", f"a={self.at('odd.npz')}",
                           "--anomalous", f"b={self.at('odd.npz')}", "-o", self.at("bare.html"))
         self.assertEqual([c["name"] for c in report["cases"]], ["a", "b"])
         for case in report["cases"]:
@@ -151,15 +151,16 @@ class Report(Case):
         self.assertNotRegex(text, r"\b(nan|inf)\b")
 
     def test_manifest(self):
-        run("build", CLEAN, "-r", self.at("references.npz"), "-c", self.at("calibration.npz"), "-o", self.at("mlp.fattr"))
-        shared = {"references": "references.npz", "calibration": "calibration.npz", "clean": "clean.npz", "anomalous": "odd.npz"}
+        np.savez(self.at("few.npz"), x=images(12, 9)[0])
+        run("build", CLEAN, "-r", self.at("few.npz"), "-o", self.at("clean.fattr"))
         manifest = {"title": "Two networks", "classes": ["Zeroth", "First"], "cases": [
-            {"name": "convolutions", "about": "Noise.", "model": MLP, "sketch": "model.fattr", **shared},
-            {"name": "layers", "model": CLEAN, "sketch": "mlp.fattr", **shared}]}
+            {"name": "layers", "about": "Noise.", "model": MLP, "sketch": "model.fattr", "references": "references.npz",
+             "calibration": "calibration.npz", "clean": "clean.npz", "anomalous": "odd.npz"},
+            {"name": "convolutions", "model": CLEAN, "sketch": "clean.fattr", "references": "few.npz", "clean": "few.npz", "anomalous": "few.npz"}]}
         with open(self.at("cases.json"), "w") as f:
             json.dump(manifest, f)
         done = run("report", "--manifest", self.at("cases.json"), "-o", self.at("page.html"))
-        self.assertIn("layers", done.stdout)
+        self.assertIn("convolutions", done.stdout)
         markup = Markup(self.page())
         self.assertEqual(markup.ids, ["case1", "case2"])
         self.assertIn("Two networks", markup.text)

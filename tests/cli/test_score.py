@@ -4,7 +4,7 @@ import unittest
 
 import numpy as np
 
-from case import BADNETS, MLP, CLEAN, Case, run, run_json, run_lines
+from case import BADNETS, CLEAN, MLP, Case, images, run, run_json, run_lines
 
 
 def auroc(clean, odd):
@@ -94,8 +94,8 @@ class Score(Case):
         good = [self.sketch, "--model", MLP]
         for arguments, says in [
             ([self.sketch, "--model", BADNETS, self.at("clean.npz")], "badnets.onnx"),
-            ([self.sketch, "--model", CLEAN, self.at("clean.npz")], "mlp.onnx"),
-            ([MLP, "--model", MLP, self.at("clean.npz")], "clean.onnx"),
+            ([self.sketch, "--model", CLEAN, self.at("clean.npz")], "clean.onnx"),
+            ([MLP, "--model", MLP, self.at("clean.npz")], "mlp.onnx"),
             (["/nowhere.fattr", "--model", MLP, self.at("clean.npz")], "/nowhere.fattr"),
             ([*good, "/nowhere.npz"], "/nowhere.npz"),
             ([*good, self.folder], "folder"),
@@ -137,22 +137,22 @@ class Score(Case):
 
 class Features(Case):
     def test_values(self):
-        """The last layer of the CLEAN is a linear map of what is in front of it."""
+        """The last layer of the MLP is a linear map of what is in front of it."""
         for name, node in (("hidden.npz", "/4/Relu"), ("logits.npz", "logits")):
-            run("features", CLEAN, self.at("many.npz"), "--node", node, "-o", self.at(name), "--batch", 32)
+            run("features", MLP, self.at("many.npz"), "--node", node, "-o", self.at(name), "--batch", 32)
         hidden, logits = (np.load(self.at(n)) for n in ("hidden.npz", "logits.npz"))
         self.assertEqual((hidden["x"].dtype, hidden["x"].shape, logits["x"].shape), (np.float32, (200, 64), (200, 10)))
         np.testing.assert_array_equal(hidden["y"], self.labels)
         design = np.hstack([hidden["x"], np.ones((200, 1))]).astype(float)
         solution = np.linalg.lstsq(design, logits["x"].astype(float), rcond=None)[0]
         np.testing.assert_allclose(design @ solution, logits["x"], atol=1e-3)
-        again = run_lines("score", self.mlp_sketch, "--model", CLEAN, self.at("many.npz"))
+        again = run_lines("score", self.sketch, "--model", MLP, self.at("many.npz"))
         self.assertEqual([line["class"] for line in again], logits["x"].argmax(1).tolist())
 
     def test_refuses(self):
-        self.fails("features", CLEAN, self.at("clean.npz"), "--node", "/nothing", "-o", self.at("f.npz"), says="/nothing")
-        self.fails("features", CLEAN, self.at("clean.npz"), "--node", "logits", "-o", self.folder, says="folder")
-        self.fails("features", CLEAN, self.at("references.npz") + "x", "--node", "logits", "-o", self.at("f.npz"), says="references.npzx")
+        self.fails("features", MLP, self.at("clean.npz"), "--node", "/nothing", "-o", self.at("f.npz"), says="/nothing")
+        self.fails("features", MLP, self.at("clean.npz"), "--node", "logits", "-o", self.folder, says="folder")
+        self.fails("features", MLP, self.at("references.npz") + "x", "--node", "logits", "-o", self.at("f.npz"), says="references.npzx")
 
     @classmethod
     def setUpClass(cls):
@@ -160,13 +160,25 @@ class Features(Case):
         rng = np.random.RandomState(7)
         cls.labels = rng.randint(0, 10, 200)
         np.savez(cls.at("many.npz"), x=rng.rand(200, 1, 28, 28).astype(np.float32), y=cls.labels)
-        cls.mlp_sketch = cls.at("mlp.fattr")
-        run("build", CLEAN, "-r", cls.at("references.npz"), "-o", cls.mlp_sketch)
+
+
+class Convolutions(Case):
+    def test_build_and_score(self):
+        """The residual network with a backdoor, from ONNX file to verdicts."""
+        x, _ = images(24, 8)
+        np.savez(self.at("few.npz"), x=x[:16])
+        np.savez(self.at("held.npz"), x=x[16:])
+        b = run_json("build", BADNETS, "-r", self.at("few.npz"), "-c", self.at("held.npz"), "--k-in", 8, "--k-out", 8, "-o", self.at("conv.fattr"))
+        self.assertEqual((b["references"], b["layers"]), (16, 10))
+        for i, line in enumerate(run_lines("score", self.at("conv.fattr"), "--model", BADNETS, self.at("few.npz"), "--alpha", 0.2)):
+            self.assertEqual(line["explained_by"][0][0], i)
+            self.assertLess(line["score"], 0.2)
+            self.assertFalse(line["flagged"])
 
 
 class Bench(Case):
     def test_forward(self):
-        b = run_json("bench", CLEAN)
+        b = run_json("bench", MLP)
         self.assertGreater(b["forward_ms"], 0)
         self.assertGreater(b["gflops"], 0)
         self.assertIsNone(b["score_ms"])
@@ -187,8 +199,8 @@ class Bench(Case):
         self.assertEqual(run_json("bench", MLP, "--sketch", self.sketch, "--threads", 2)["threads"], 2)
 
     def test_refuses(self):
-        self.fails("bench", CLEAN, "--shape", "3,5,5", says="image")
-        self.fails("bench", CLEAN, "--sketch", self.sketch, says="mlp.onnx")
+        self.fails("bench", MLP, "--shape", "3,5,5", says="image")
+        self.fails("bench", CLEAN, "--sketch", self.sketch, says="clean.onnx")
         self.fails("bench", "/nowhere.onnx", "--json", says="/nowhere.onnx")
 
 

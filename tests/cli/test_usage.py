@@ -3,7 +3,7 @@
 import subprocess
 import unittest
 
-from case import MLP, FATTR, Case, run
+from case import FATTR, MLP, Case, run
 
 COMMANDS = ["build", "score", "evaluate", "inspect", "features", "report", "bench"]
 

@@ -70,8 +70,8 @@ static void check(const double *lower, int64_t n, int64_t k, const double *want,
         const fa_dot_kernels *kernels = fa_dot_kernels_for(s ? FA_KERNELS_FAST : FA_KERNELS_REFERENCE);
         ck_assert_int_eq(fa_eigen_top(context, kernels, lower, n, k, 1, value, vector), FA_OK);
         for (int64_t r = 0; r < k; r++) {
-            ck_assert_msg(fabs(value[r] - want[r]) <= tolerance * top, "n %lld k %lld: eigenvalue %lld is %.15g, not %.15g", (long long)n, (long long)k, (long long)r,
-                          value[r], want[r]);
+            ck_assert_msg(fabs(value[r] - want[r]) <= tolerance * top, "n %lld k %lld: eigenvalue %lld is %.15g, not %.15g", (long long)n,
+                          (long long)k, (long long)r, value[r], want[r]);
             ck_assert(value[r] >= 0);
             if (r) ck_assert(value[r] <= value[r - 1] + tolerance * top);
             double residual = 0;
@@ -80,7 +80,8 @@ static void check(const double *lower, int64_t n, int64_t k, const double *want,
                 for (int64_t j = 0; j < n; j++) t += element(lower, i, j) * vector[j * k + r];
                 residual += t * t;
             }
-            ck_assert_msg(sqrt(residual) <= 10 * tolerance * top, "n %lld k %lld: residual %lld is %g", (long long)n, (long long)k, (long long)r, sqrt(residual) / top);
+            ck_assert_msg(sqrt(residual) <= 10 * tolerance * top, "n %lld k %lld: residual %lld is %g", (long long)n, (long long)k,
+                          (long long)r, sqrt(residual) / top);
             for (int64_t q = 0; q <= r; q++) {
                 double d = 0;
                 for (int64_t i = 0; i < n; i++) d += vector[i * k + r] * vector[i * k + q];

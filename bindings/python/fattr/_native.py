@@ -27,7 +27,7 @@ PROGRESS = ctypes.CFUNCTYPE(c_int32, c_void_p, c_char_p, c_int64, c_int64)
 _DIGEST = c_uint8 * DIGEST_SIZE
 
 
-def _struct(name, **fields):
+def _struct(name, /, **fields):
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items()), "__doc__": "As in the public headers."})
 
 
@@ -236,7 +236,7 @@ class Handle:
         self.close()
 
 
-def options(name, **given):
+def options(name, /, **given):
     """An options struct: the defaults, and what is not None of the given."""
     struct = STRUCTS[name]()
     getattr(lib, name + "_init")(ctypes.byref(struct), ctypes.sizeof(struct))
@@ -304,6 +304,7 @@ def c_arrays(named):
 
 
 def pointer(a, kind):
+    """To the elements of an array that the caller keeps alive."""
     return a.ctypes.data_as(POINTER(kind))
 
 

@@ -5,9 +5,12 @@
 class FattrError(Exception):
     """A call failed. `status` is the C library's code, `name` its name, `message` the words, which name the node, field, array or file offset."""
 
+    codes = {}
+
     def __init__(self, status, message):
         super().__init__(message)
         self.status = status
+        self.name = NAMES.get(status, "unknown")
         self.message = message
 
     def __reduce__(self):
@@ -16,83 +19,73 @@ class FattrError(Exception):
     def __str__(self):
         return self.message
 
-    @property
-    def name(self):
-        return STATUS_NAMES.get(self.status, "unknown")
-
 
 class ArgumentError(FattrError, ValueError):
     """An unknown name, a number outside its range."""
+    codes = {"FA_ERR_ARGUMENT": -1}
 
 
 class OutOfMemoryError(FattrError, MemoryError):
     """No memory, or the context's memory limit would be passed."""
+    codes = {"FA_ERR_MEMORY": -2}
 
 
 class FileError(FattrError, OSError):
     """The operating system refused to open, read or write a file."""
+    codes = {"FA_ERR_IO": -3}
 
 
 class FormatError(FattrError, ValueError):
     """A file is malformed, was altered, or was written by a newer format version."""
+    codes = {"FA_ERR_FORMAT": -4, "FA_ERR_CHECKSUM": -5, "FA_ERR_VERSION": -6}
 
 
 class UnsupportedError(FattrError):
     """The file is well-formed but asks for something the library does not have; the message lists all of it."""
+    codes = {"FA_ERR_UNSUPPORTED": -7}
 
 
 class InputError(FattrError, ValueError):
     """An array's shape, element type or elements (NaN, infinity) do not fit."""
+    codes = {"FA_ERR_SHAPE": -8, "FA_ERR_DTYPE": -9, "FA_ERR_NOT_FINITE": -10}
 
 
 class MismatchError(FattrError):
     """A sketch and a model that do not belong together."""
+    codes = {"FA_ERR_MISMATCH": -11}
 
 
 class NoSignalError(FattrError):
     """Nothing to attribute to: no parameters, or no layer with a gradient on the references."""
+    codes = {"FA_ERR_NO_SIGNAL": -12}
 
 
 class CancelledError(FattrError):
     """The progress callback or the deadline ended the work; nothing was changed."""
+    codes = {"FA_ERR_CANCELLED": -13}
 
 
 class LimitError(FattrError):
     """A limit of the context or of the library was passed."""
+    codes = {"FA_ERR_LIMIT": -14}
 
 
 class StateError(FattrError):
     """The call does not fit the object's state, e.g. an alpha without calibration."""
+    codes = {"FA_ERR_STATE": -15}
 
 
 class InternalError(FattrError):
     """A bug in libfattr: please report it."""
+    codes = {"FA_ERR_INTERNAL": -99}
 
 
-_CODES = {
-    "FA_ERR_ARGUMENT": (-1, ArgumentError),
-    "FA_ERR_MEMORY": (-2, OutOfMemoryError),
-    "FA_ERR_IO": (-3, FileError),
-    "FA_ERR_FORMAT": (-4, FormatError),
-    "FA_ERR_CHECKSUM": (-5, FormatError),
-    "FA_ERR_VERSION": (-6, FormatError),
-    "FA_ERR_UNSUPPORTED": (-7, UnsupportedError),
-    "FA_ERR_SHAPE": (-8, InputError),
-    "FA_ERR_DTYPE": (-9, InputError),
-    "FA_ERR_NOT_FINITE": (-10, InputError),
-    "FA_ERR_MISMATCH": (-11, MismatchError),
-    "FA_ERR_NO_SIGNAL": (-12, NoSignalError),
-    "FA_ERR_CANCELLED": (-13, CancelledError),
-    "FA_ERR_LIMIT": (-14, LimitError),
-    "FA_ERR_STATE": (-15, StateError),
-    "FA_ERR_INTERNAL": (-99, InternalError),
-}
-STATUS_NAMES = {code: name for name, (code, _) in _CODES.items()}
-STATUS_CODES = {name: code for name, (code, _) in _CODES.items()}
-_CLASSES = {code: kind for code, kind in _CODES.values()}
+NUMBERS = {name: number for kind in FattrError.__subclasses__() for name, number in kind.codes.items()}
+NAMES = {number: name for name, number in NUMBERS.items()}
+_CLASSES = {number: kind for kind in FattrError.__subclasses__() for number in kind.codes.values()}
 
 
 def error(status, message):
     """The exception for a status, a number or a name."""
-    status = STATUS_CODES.get(status, status)
+    status = NUMBERS.get(status, status)
     return _CLASSES.get(status, FattrError)(status, message)

@@ -4,7 +4,7 @@
 import ctypes
 import os
 import threading
-from ctypes import POINTER, c_int64
+from ctypes import POINTER
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class Context(Handle):
     _type = "fa_context"
 
     def __init__(self, *, threads=1, kernels="auto", memory_limit=0):
-        o = _native.options("fa_context_options", threads=threads, kernels=_native.choice(_native.KERNELS, "kernels", kernels), memory_limit=memory_limit)
+        kernels = _native.choice(_native.KERNELS, "kernels", kernels)
+        o = _native.options("fa_context_options", threads=threads, kernels=kernels, memory_limit=memory_limit)
         super().__init__(lib.fa_context_create, ctypes.byref(o))
 
     @property
@@ -61,7 +62,7 @@ class Model(Handle):
 
     @classmethod
     def load(cls, path, *, output=None, context=None):
-        """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, without a trailing Softmax or the like."""
+        """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, before a trailing Softmax."""
         o = _native.options("fa_model_options", output=_native.encode(output))
         context = context or default_context()
         return cls._open(context, lib.fa_model_load_file, context.handle, _native.encode(os.fsencode(path)), ctypes.byref(o))

@@ -42,7 +42,7 @@ class Scorer(Handle):
         super().__init__(lib.fa_scorer_create, sketch.handle, model.handle, ctypes.byref(o))
         self.info = sketch.info
         self._lock = threading.Lock()
-        self._batch = max_batch
+        self._batch = o.max_batch or 1
         self._weights = score in ("cone", "span")
         self._residual = residual
 
@@ -70,9 +70,10 @@ class Scorer(Handle):
     def _score_some(self, arrays, first, end, out):
         inputs = _native.c_arrays([(name, a[first:end]) for name, a in arrays])
         results = (_native.STRUCTS["fa_result"] * (end - first))()
+        held = self.handle  # until the copies are made, whoever calls close()
         with self._lock:
             try:
-                lib.fa_score_batch(self.handle, inputs, len(inputs), results, end - first)
+                lib.fa_score_batch(held, inputs, len(inputs), results, end - first)
             except errors.FattrError as e:
                 raise errors.error(e.status, f"inputs {first} to {end - 1}: {e.message}") from None if first else e
             for i, r in enumerate(results, first):

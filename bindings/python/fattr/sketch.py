@@ -12,7 +12,6 @@ import numpy as np
 
 from . import _native
 from ._native import Handle, lib
-from .errors import CancelledError
 from .model import default_context
 from .refset import as_refset
 
@@ -121,7 +120,7 @@ def _options(*, progress=None, timeout=None, blocks=None, layers=None, **numbers
             yield _native.options("fa_sketch_options", progress=tick, layers=_native.encode(layers),
                                   blocks=None if blocks is None else _native.choice(_native.BLOCKS, "blocks", blocks),
                                   timeout_ms=None if timeout is None else max(1, round(timeout * 1000)), **numbers)
-        except CancelledError:
+        except Exception:
             if not raised:
                 raise
     if raised:
