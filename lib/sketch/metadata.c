@@ -2,6 +2,7 @@
 #include "sketch/metadata.h"
 
 #include "base/error.h"
+#include "sketch/json.h"
 #include "sketch/select.h"
 
 #include <errno.h>
@@ -19,15 +20,15 @@ static const char *const block_names[] = {[FA_BLOCKS_BOTH] = "both", [FA_BLOCKS_
 /* ---- writing */
 
 /* Names come from model files, which may hold any bytes; JSON holds UTF-8. */
-static json_t *string_of(const char *text)
+static json_t *string_of(fa_context *context, const char *text)
 {
     json_t *s = json_string(text);
     size_t n = strlen(text);
-    char *copy = s ? NULL : malloc(n + 1);
+    char *copy = s ? NULL : fa_new(context, n + 1);
     if (!copy) return s;
-    for (size_t i = 0; i <= n; i++) copy[i] = (unsigned char)text[i] < 128 ? text[i] : '?';
+    for (size_t i = 0; i < n; i++) copy[i] = (unsigned char)text[i] < 128 ? text[i] : '?';
     s = json_string(copy);
-    free(copy);
+    fa_delete(context, copy);
     return s;
 }
 
@@ -37,11 +38,12 @@ static bool put(json_t *object, const char *key, json_t *value)
 }
 
 /* Takes `value` over and stores its text. */
-static bool put_text(json_t *object, const char *key, json_t *value)
+static bool put_text(fa_context *context, json_t *object, const char *key, json_t *value)
 {
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    bool ok = text && put(object, key, json_string(text));
-    free(text);
+    size_t size;
+    char *text = fa_json_text(context, value, &size);
+    bool ok = text && put(object, key, json_stringn(text, size));
+    fa_delete(context, text);
     json_decref(value);
     return ok;
 }
@@ -60,10 +62,11 @@ static bool put_digest(json_t *object, const char *key, const uint8_t digest[16]
     return put(object, key, json_string(text));
 }
 
-static json_t *options_of(const fa_sketch_options *o)
+static json_t *options_of(const fa_sketch_body *b)
 {
+    const fa_sketch_options *o = &b->options;
     return json_pack("{s:i, s:i, s:f, s:f, s:f, s:s, s:i, s:o, s:i, s:b}", "k_in", o->k_in, "k_out", o->k_out, "beta", o->beta, "damping", o->damping, "ridge", o->ridge,
-                     "blocks", block_names[o->blocks], "topk", o->topk, "layers", o->layers ? string_of(o->layers) : json_null(), "batch", o->batch,
+                     "blocks", block_names[o->blocks], "topk", o->topk, "layers", o->layers ? string_of(b->arena.context, o->layers) : json_null(), "batch", o->batch,
                      "drop_misclassified", o->drop_misclassified);
 }
 
@@ -89,7 +92,7 @@ static json_t *layers_of(const fa_sketch_body *b)
     json_t *list = json_array();
     for (int32_t i = 0; list && i < b->n_layer + b->n_dropped; i++) {
         const fa_sketch_layer *l = &b->layer[i];
-        json_t *entry = json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:i, s:i, s:b, s:b, s:b}", "name", string_of(l->name), "weight", string_of(l->weight), "index", l->index, "in",
+        json_t *entry = json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:i, s:i, s:b, s:b, s:b}", "name", string_of(b->arena.context, l->name), "weight", string_of(b->arena.context, l->weight), "index", l->index, "in",
                                   (json_int_t)l->in, "out", (json_int_t)l->out, "groups", (json_int_t)l->groups, "k_in", l->k_in, "k_out", l->k_out, "random_in",
                                   l->random_in, "random_out", l->random_out, "dropped", i >= b->n_layer);
         if (json_array_append_new(list, entry)) {
@@ -108,8 +111,8 @@ json_t *fa_metadata_write(const fa_sketch_body *b)
     bool ok = m && put(m, "format", json_string("fattr-sketch")) && put_i64(m, "format_version", FA_FORMAT_VERSION) &&
               put(m, "library_version", json_string(b->library_version)) && put_digest(m, "model_digest", b->model_digest) &&
               put_digest(m, "references_digest", b->references_digest) && put(m, "seed", json_string(seed)) && put_i64(m, "classes", b->classes) &&
-              put_i64(m, "logits_node", b->logits_node) && put_text(m, "options", options_of(&b->options)) && put_text(m, "inputs", inputs_of(b)) &&
-              put_text(m, "layers", layers_of(b));
+              put_i64(m, "logits_node", b->logits_node) && put_text(b->arena.context, m, "options", options_of(b)) && put_text(b->arena.context, m, "inputs", inputs_of(b)) &&
+              put_text(b->arena.context, m, "layers", layers_of(b));
     if (ok) return m;
     json_decref(m);
     return NULL;
@@ -291,11 +294,11 @@ static bool read_options_part(const json_t *part, fa_sketch_body *b, fa_status *
 /* JSON text inside a string. */
 static fa_status read_part(const json_t *m, const char *key, part_reader read, fa_sketch_body *b)
 {
-    fa_status status = FA_OK;
-    json_error_t error;
-    json_t *part = json_loads(text_of(m, key), JSON_REJECT_DUPLICATES, &error);
-    if (!part && json_error_code(&error) == json_error_out_of_memory) return fa_fail(FA_ERR_MEMORY, "out of memory while reading a sketch's '%s'", key);
-    bool ok = part && read(part, b, &status);
+    json_t *part;
+    const char *text = text_of(m, key);
+    fa_status status = fa_json_parse(text, strlen(text), &part);
+    if (status != FA_OK) return fa_fail_at(status, "__metadata__: '%s'", key);
+    bool ok = read(part, b, &status);
     json_decref(part);
     return status != FA_OK ? status : ok ? FA_OK : fail_field(key);
 }

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "sketch/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -82,7 +83,7 @@ static bool put_entries(json_t *root, const fa_st_tensor *tensor, int32_t count)
     return true;
 }
 
-static bool put_checksums(json_t *metadata, const fa_st_tensor *tensor, int32_t count)
+static bool put_checksums(fa_context *context, json_t *metadata, const fa_st_tensor *tensor, int32_t count)
 {
     json_t *sums = json_object();
     bool ok = sums != NULL;
@@ -91,10 +92,11 @@ static bool put_checksums(json_t *metadata, const fa_st_tensor *tensor, int32_t 
         hash_text(fa_hash64(tensor[i].data, tensor[i].size), digits);
         ok = json_object_set_new(sums, tensor[i].name, json_string(digits)) == 0;
     }
-    char *text = ok ? json_dumps(sums, JSON_COMPACT) : NULL;
+    size_t size;
+    char *text = ok ? fa_json_text(context, sums, &size) : NULL;
     json_decref(sums);
-    ok = text && json_object_set_new(metadata, "checksums", json_string(text)) == 0 && json_object_set_new(metadata, "header_checksum", json_string(zeros)) == 0;
-    free(text);
+    ok = text && json_object_set_new(metadata, "checksums", json_stringn(text, size)) == 0 && json_object_set_new(metadata, "header_checksum", json_string(zeros)) == 0;
+    fa_delete(context, text);
     return ok;
 }
 
@@ -102,24 +104,25 @@ static bool put_checksums(json_t *metadata, const fa_st_tensor *tensor, int32_t 
 static fa_status make_head(fa_context *context, json_t *metadata, const fa_st_tensor *tensor, int32_t count, unsigned char **out, size_t *size)
 {
     json_t *root = json_object();
-    bool ok = root && json_object_set(root, "__metadata__", metadata) == 0 && put_checksums(metadata, tensor, count) && put_entries(root, tensor, count);
-    char *text = ok ? json_dumps(root, JSON_COMPACT) : NULL;
+    bool ok = root && json_object_set(root, "__metadata__", metadata) == 0 && put_checksums(context, metadata, tensor, count) && put_entries(root, tensor, count);
+    size_t length;
+    char *text = ok ? fa_json_text(context, root, &length) : NULL;
     json_decref(root);
     if (!text) return fail_json();
-    size_t length = strlen(text), padded = length + gap(8 + length);
+    size_t padded = length + gap(8 + length);
     if (padded > FA_ST_HEADER_MAX) {
-        free(text);
+        fa_delete(context, text);
         return fa_fail(FA_ERR_LIMIT, "the sketch's header would have %zu bytes; %u are allowed", padded, FA_ST_HEADER_MAX);
     }
     unsigned char *head = fa_new_uncleared(context, 8 + padded);
     if (!head) {
-        free(text);
+        fa_delete(context, text);
         return FA_ERR_MEMORY;
     }
     for (int i = 0; i < 8; i++) head[i] = (unsigned char)((uint64_t)padded >> (8 * i));
     memcpy(head + 8, text, length);
     memset(head + 8 + length, ' ', padded - length);
-    free(text);
+    fa_delete(context, text);
     char digits[DIGITS + 1];
     hash_text(fa_hash64(head + 8, padded), digits);
     memcpy(head + 8 + find_checksum(head + 8, padded), digits, DIGITS);
@@ -254,19 +257,21 @@ static fa_status verify_header(const fa_st_file *f)
     return memcmp(f->header + at, digits, DIGITS) ? fa_fail(FA_ERR_CHECKSUM, "the header does not match its checksum: the file was altered") : FA_OK;
 }
 
-/* The header is not JSON: a sketch whose header was altered, or no sketch at all. */
-static fa_status fail_header(const fa_st_file *f, const json_error_t *error)
+/* A sketch whose header was altered until it was JSON no more, or no sketch at all. */
+static fa_status parse_header(fa_st_file *f)
 {
-    if (json_error_code(error) == json_error_out_of_memory) return fa_fail(FA_ERR_MEMORY, "out of memory while reading a sketch's header");
-    fa_status status = find_checksum(f->header, f->header_size) == SIZE_MAX ? FA_OK : verify_header(f);
-    return status != FA_OK ? status : fa_fail(FA_ERR_FORMAT, "the header is no JSON object: %.160s at byte %d", error->text, 8 + error->position);
+    fa_status status = fa_json_parse((const char *)f->header, f->header_size, &f->root);
+    if (status == FA_ERR_FORMAT) {
+        fa_fail_at(status, "the header is no JSON");
+        if (find_checksum(f->header, f->header_size) != SIZE_MAX) FA_TRY(verify_header(f));
+    }
+    return status;
 }
 
 fa_status fa_st_open(fa_context *context, const void *data, size_t size, fa_st_file *f)
 {
     const unsigned char *bytes = data;
     uint64_t length = 0;
-    json_error_t error = {.text = "not an object"};
     f->context = context;
     if (size < 8) return fa_fail(FA_ERR_FORMAT, "%zu bytes are too few for a sketch file: truncated", size);
     for (int i = 0; i < 8; i++) length |= (uint64_t)bytes[i] << (8 * i);
@@ -275,8 +280,7 @@ fa_status fa_st_open(fa_context *context, const void *data, size_t size, fa_st_f
     f->header = bytes + 8;
     f->header_size = (size_t)length;
     if (length == 0 || bytes[8] != '{') return fa_fail(FA_ERR_FORMAT, "the header does not begin with '{': not a sketch file");
-    f->root = json_loadb((const char *)f->header, f->header_size, JSON_REJECT_DUPLICATES, &error);
-    if (!f->root || !json_is_object(f->root)) return fail_header(f, &error);
+    FA_TRY(parse_header(f));
     f->metadata = json_object_get(f->root, "__metadata__");
     if (!json_is_object(f->metadata)) return fa_fail(FA_ERR_FORMAT, "the header has no __metadata__: not a sketch file");
     const char *name;
@@ -308,9 +312,9 @@ fa_status fa_st_verify(const fa_st_file *f)
 {
     FA_TRY(verify_header(f));
     const char *text = json_string_value(json_object_get(f->metadata, "checksums"));
-    json_error_t error;
-    json_t *sums = text ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL;
-    fa_status status = json_is_object(sums) ? FA_OK : fa_fail(FA_ERR_FORMAT, "__metadata__: 'checksums' is no JSON object");
+    json_t *sums = NULL;
+    fa_status status = fa_json_parse(text ? text : "", text ? strlen(text) : 0, &sums);
+    if (status != FA_OK) return fa_fail_at(status, "__metadata__: 'checksums'");
     for (int32_t i = 0; i < f->count && status == FA_OK; i++)
         if (!intact(&f->tensor[i], sums)) status = fa_fail(FA_ERR_CHECKSUM, "tensor '%s' does not match its checksum: the file was altered", f->tensor[i].name);
     json_decref(sums);

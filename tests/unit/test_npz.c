@@ -38,7 +38,7 @@ static char folder[] = "/tmp/test_npz.XXXXXX";
 
 static const char *in_folder(const char *name)
 {
-    static char path[256];
+    static char path[sizeof folder + 256];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
 }
