@@ -36,7 +36,7 @@ def prepare_case(program, folder, model, anomaly):
     if not sketch.exists():
         fattr(program, "build", onnx, "--references", folder / "references.npz", "--calibration", folder / "calibration.npz", "-o", sketch, "--json")
     if (folder / f"{anomaly}-all.npz").exists():
-        fattr(program, "features", onnx, folder / f"{anomaly}-all.npz", "--node", "logits", "-o", folder / "logits.npz", "--json")
+        fattr(program, "features", onnx, folder / f"{anomaly}-all.npz", "--node", "logits", "-o", folder / "logits.npz")
         success = inputs.keep_successful(folder, anomaly, np.load(folder / "logits.npz")["x"])
         print(f"  {model}.onnx: the trigger succeeds on {success:.1%} of the inputs it is put on")
 

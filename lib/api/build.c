@@ -14,7 +14,8 @@ static fa_status make_request(const fa_model *model, const fa_refset *references
     return FA_OK;
 }
 
-fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out)
+fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options,
+                          fa_sketch **out)
 {
     fa_sketch_options o;
     fa_build_request request;
@@ -29,7 +30,8 @@ fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, co
     return FA_OK;
 }
 
-fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options,
+fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *references, const fa_refset *calibration,
+                                    const fa_sketch_options *options,
                                     fa_memory_estimate *out)
 {
     fa_sketch_options o;
@@ -43,7 +45,8 @@ fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *refe
     return fa_info_write("fa_memory_estimate", out, &own, sizeof own);
 }
 
-fa_status fa_sketch_recalibrate(const fa_sketch *sketch, const fa_model *model, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out)
+fa_status fa_sketch_recalibrate(const fa_sketch *sketch, const fa_model *model, const fa_refset *calibration, const fa_sketch_options *options,
+                                fa_sketch **out)
 {
     fa_sketch_options o;
     fa_sketch *made;

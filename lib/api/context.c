@@ -36,7 +36,8 @@ fa_status fa_context_create(const fa_context_options *options, fa_context **out)
     FA_CHECK(out);
     FA_TRY(fa_options_read("fa_context_options", &o, sizeof o, options));
     if (!o.alloc != !o.free) return fa_fail(FA_ERR_ARGUMENT, "fa_context_options: alloc and free are given together or not at all");
-    if (o.threads < 0 || o.threads > MAX_THREADS) return fa_fail(FA_ERR_ARGUMENT, "fa_context_options.threads: %d is not in 0 to %d", o.threads, MAX_THREADS);
+    if (o.threads < 0 || o.threads > MAX_THREADS)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_context_options.threads: %d is not in 0 to %d", o.threads, MAX_THREADS);
     int32_t kernels = FA_KERNELS_REFERENCE;
     FA_TRY(resolve_kernels(o.kernels, &kernels));
     fa_allocator allocator = o.alloc ? (fa_allocator){o.alloc, o.free, o.alloc_user} : fa_system_allocator;

@@ -103,7 +103,8 @@ static fa_status fill(fa_model *m, const char *output)
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);
     if (!names) return FA_ERR_MEMORY;
     for (int32_t i = 0; i < g->n_input; i++) names[i] = g->value[g->input[i]].name;
-    m->network = (fa_network){.context = m->context, .program = m->program, .n_input = g->n_input, .input_name = names, .logits_node = g->value[m->logits].producer};
+    m->network = (fa_network){.context = m->context, .program = m->program, .n_input = g->n_input, .input_name = names,
+                              .logits_node = g->value[m->logits].producer};
     FA_TRY(fa_graph_digest(g, m->network.digest));
     describe(m);
     return FA_OK;
@@ -221,6 +222,7 @@ fa_status fa_model_get_layer(const fa_model *model, int32_t index, fa_layer_info
     FA_CHECK(info);
     FA_CHECK_INDEX(index, fa_program_layer_count(model->program));
     const fa_layer *l = fa_program_layer(model->program, index);
-    *info = (fa_layer_info){.name = l->name, .op = l->op, .weight = l->weight, .in = l->in, .out = l->out, .groups = l->groups, .has_bias = l->has_bias};
+    *info = (fa_layer_info){.name = l->name, .op = l->op, .weight = l->weight, .in = l->in, .out = l->out, .groups = l->groups,
+                            .has_bias = l->has_bias};
     return FA_OK;
 }

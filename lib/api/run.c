@@ -85,7 +85,8 @@ static fa_status plan_for(const request *r, int64_t n, fa_plan **out)
         r->view[i] = (fa_view){.dtype = declared ? declared : r->input[i].dtype};
         if (!fa_view_set_shape(&r->view[i], r->input[i].ndim, dim)) return fa_fail(FA_ERR_LIMIT, "input %d is too large", i);
     }
-    return fa_plan_create(&(fa_plan_request){.graph = g, .context = r->model->context, .ops = r->ops, .inputs = r->view, .wanted = &r->value, .n_wanted = 1, .loss = -1}, out);
+    return fa_plan_create(&(fa_plan_request){.graph = g, .context = r->model->context, .ops = r->ops, .inputs = r->view, .wanted = &r->value,
+                                             .n_wanted = 1, .loss = -1}, out);
 }
 
 /* Runs inputs [first, first + n), `n` as planned last, and copies the value to its place in the tensor. */
@@ -122,7 +123,8 @@ static fa_status make_tensor(const request *r, const fa_plan *plan, int64_t part
     int64_t dim[FA_MAX_DIMS];
     memcpy(dim, v->dim, sizeof dim);
     if (parts_first_dim >= 0) dim[0] = parts_first_dim;
-    return fa_tensor_new(r->model->context, r->model->graph->value[r->value].name, fa_dtype_is_real(v->dtype) ? FA_FLOAT32 : FA_INT64, v->ndim, dim, out);
+    return fa_tensor_new(r->model->context, r->model->graph->value[r->value].name, fa_dtype_is_real(v->dtype) ? FA_FLOAT32 : FA_INT64, v->ndim, dim,
+                         out);
 }
 
 /* In parts of `chunk` inputs and one of what is left. */
@@ -134,7 +136,8 @@ static fa_status run_parts(const request *r, const fa_plan *plan, int64_t chunk,
     size_t part = (size_t)v.count * (fa_dtype_is_real(v.dtype) ? sizeof(float) : sizeof(int64_t));
     FA_TRY(make_tensor(r, plan, per_input * r->n, &t));
     fa_status status = FA_OK;
-    for (int64_t i = 0; i + chunk <= r->n && status == FA_OK; i += chunk) status = run_part(r, plan, i, chunk, (char *)t->data + (size_t)(i / chunk) * part);
+    for (int64_t i = 0; i + chunk <= r->n && status == FA_OK; i += chunk)
+        status = run_part(r, plan, i, chunk, (char *)t->data + (size_t)(i / chunk) * part);
     if (rest && status == FA_OK) {
         fa_plan *last;
         status = plan_for(r, rest, &last);

@@ -79,10 +79,13 @@ fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info)
     FA_CHECK(sketch);
     const fa_sketch_body *b = sketch->body;
     const fa_sketch_options *o = &b->options;
-    fa_sketch_info own = {.struct_size = sizeof own, .reference_count = b->n_reference, .calibration_count = sketch->n_calibration, .class_count = b->classes,
+    fa_sketch_info own = {.struct_size = sizeof own, .reference_count = b->n_reference, .calibration_count = sketch->n_calibration,
+                          .class_count = b->classes,
                           .signature_length = b->offset[b->n_layer] * (o->blocks == FA_BLOCKS_BOTH ? 2 : 1), .layer_count = b->n_layer,
-                          .dropped_layer_count = b->n_dropped, .k_in = o->k_in, .k_out = o->k_out, .blocks = o->blocks, .topk = o->topk, .beta = o->beta,
-                          .damping = o->damping, .ridge = o->ridge, .seed = o->seed, .library_version = b->library_version, .format_version = FA_FORMAT_VERSION};
+                          .dropped_layer_count = b->n_dropped, .k_in = o->k_in, .k_out = o->k_out, .blocks = o->blocks, .topk = o->topk,
+                              .beta = o->beta,
+                          .damping = o->damping, .ridge = o->ridge, .seed = o->seed, .library_version = b->library_version,
+                              .format_version = FA_FORMAT_VERSION};
     memcpy(own.model_digest, b->model_digest, FA_DIGEST_SIZE);
     memcpy(own.references_digest, b->references_digest, FA_DIGEST_SIZE);
     return fa_info_write("fa_sketch_info", info, &own, sizeof own);

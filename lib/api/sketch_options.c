@@ -7,7 +7,8 @@
 
 #include <math.h>
 
-static const fa_sketch_options defaults = {.struct_size = sizeof defaults, .k_in = 16, .k_out = 16, .beta = 0.25, .damping = 0.1, .ridge = 0.1, .topk = 5, .batch = 16};
+static const fa_sketch_options defaults = {.struct_size = sizeof defaults, .k_in = 16, .k_out = 16, .beta = 0.25, .damping = 0.1, .ridge = 0.1,
+                                           .topk = 5, .batch = 16};
 
 void fa_sketch_options_init(fa_sketch_options *options, size_t size)
 {
@@ -46,7 +47,8 @@ fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_op
     if (!(o.damping <= 1e30)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.damping: %g is not in 0 to 1e30", o.damping);
     if (!(o.ridge > 0 && o.ridge <= 1e30)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.ridge: %g is not in 0 to 1e30", o.ridge);
     if (o.layers && !fa_layer_patterns_valid(o.layers))
-        return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.layers: a pattern in '%.200s' is empty or longer than %d bytes", o.layers, FA_LAYER_PATTERN - 1);
+        return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.layers: a pattern in '%.200s' is empty or longer than %d bytes", o.layers,
+                       FA_LAYER_PATTERN - 1);
     *out = o;
     return FA_OK;
 }

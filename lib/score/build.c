@@ -60,7 +60,8 @@ static fa_status drop_misclassified(fa_crew *crew, const fa_refset *set, const f
     if (status == FA_OK) {
         for (int64_t i = 0; i < set->n; i++) kept += keep[i] = set->label[i] < 0 || set->label[i] == predicted[i];
         if (kept < 2)
-            status = fa_fail(FA_ERR_ARGUMENT, "the model classifies %lld of %lld references as their labels say; at least two are needed", (long long)kept, (long long)set->n);
+            status = fa_fail(FA_ERR_ARGUMENT, "the model classifies %lld of %lld references as their labels say; at least two are needed",
+                             (long long)kept, (long long)set->n);
         else status = fa_refset_select(crew->context, set, keep, out);
     }
     fa_delete(crew->context, keep);
@@ -107,7 +108,8 @@ static fa_status prepare(const fa_build_request *r, parts *p)
 
 static fa_status build(const fa_build_request *r, parts *p, fa_crew *crew, fa_sketch *s)
 {
-    fa_crew_request request = {.network = r->network, .options = r->options, .inputs = p->references, .tapped = p->blocks.tapped, .most = p->most, .units = p->units};
+    fa_crew_request request = {.network = r->network, .options = r->options, .inputs = p->references, .tapped = p->blocks.tapped, .most = p->most,
+                               .units = p->units};
     FA_TRY(fa_crew_begin(crew, &request));
     FA_TRY(begin_body(r, crew, p->references, s->body));
     if (filters(r)) {
@@ -142,7 +144,8 @@ fa_status fa_build(const fa_build_request *r, fa_sketch **out)
     return FA_OK;
 }
 
-static fa_status recalibrate(fa_crew *crew, fa_arena *arena, const fa_network *n, const fa_refset *set, const fa_sketch_options *options, fa_sketch *s)
+static fa_status recalibrate(fa_crew *crew, fa_arena *arena, const fa_network *n, const fa_refset *set, const fa_sketch_options *options,
+                             fa_sketch *s)
 {
     const fa_program *program = n->program;
     fa_array *inputs;
@@ -156,7 +159,8 @@ static fa_status recalibrate(fa_crew *crew, fa_arena *arena, const fa_network *n
     return fa_calibrate(crew, s, inputs, set->n);
 }
 
-fa_status fa_build_recalibrate(const fa_sketch *sketch, const fa_network *n, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out)
+fa_status fa_build_recalibrate(const fa_sketch *sketch, const fa_network *n, const fa_refset *calibration, const fa_sketch_options *options,
+                               fa_sketch **out)
 {
     fa_arena arena = {.context = n->context};
     fa_crew crew = {0};

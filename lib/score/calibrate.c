@@ -35,7 +35,8 @@ fa_status fa_calibrate(fa_crew *crew, fa_sketch *s, const fa_array *inputs, int6
     for (int32_t t = 0; t < crew->threads && status == FA_OK; t++)
         status = fa_judge_create(c, s->body, c->kernels, crew->batch, FA_WANT_ALL, &w.judge[t]);
     if (status == FA_OK)
-        status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = "calibration", .progress = &crew->progress, .user = &w, .chunk = chunk}, c);
+        status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = "calibration", .progress = &crew->progress,
+                                          .user = &w, .chunk = chunk}, c);
     for (int32_t t = 0; w.judge && t < crew->threads; t++) fa_judge_destroy(w.judge[t]);
     fa_delete(c, w.judge);
     FA_TRY(status);
@@ -46,7 +47,8 @@ fa_status fa_calibrate(fa_crew *crew, fa_sketch *s, const fa_array *inputs, int6
 fa_status fa_audit(const fa_sketch *s, int32_t score, double *out)
 {
     const fa_sketch_body *b = s->body;
-    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(s->context->kernels), .n = b->n_reference, .gram = b->gram, .factor = b->factor, .predicted = b->predicted,
+    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(s->context->kernels), .n = b->n_reference, .gram = b->gram, .factor = b->factor,
+                             .predicted = b->predicted,
                              .ridge = b->options.ridge, .topk = b->options.topk, .want = FA_WANT(score)};
     fa_scores *scores;
     FA_TRY(fa_scores_create(s->context, &setup, &scores));

@@ -48,7 +48,8 @@ static fa_status describe_body(sizing *z, fa_arena *arena)
     for (int32_t i = 0; i < z->blocks.count; i++) {
         const fa_block *block = &z->blocks.block[i];
         const fa_layer *l = fa_program_layer(program, block->layer);
-        b->layer[i] = (fa_sketch_layer){.index = block->layer, .in = l->in, .out = l->out, .groups = l->groups, .k_in = block->side[0].k, .k_out = block->side[1].k};
+        b->layer[i] = (fa_sketch_layer){.index = block->layer, .in = l->in, .out = l->out, .groups = l->groups, .k_in = block->side[0].k,
+                                        .k_out = block->side[1].k};
         b->offset[i + 1] = b->offset[i] + (int64_t)block->side[0].k * block->side[1].k;
     }
     b->n_layer = z->blocks.count;
@@ -72,7 +73,8 @@ static size_t build_bytes(const sizing *z)
         projections += sizeof(float) * (size_t)(z->body.layer[i].in * z->body.layer[i].k_in + z->body.layer[i].out * z->body.layer[i].k_out);
     size_t projecting = total + projections + fa_project_bytes(&z->blocks, z->threads);
     int64_t m = r->calibration ? r->calibration->n : 0;
-    size_t signing = fa_sketch_bytes(&z->body, refs->n, m) + fa_projector_bytes(program, &z->body, z->pass) + t * fa_extract_scratch(program, &z->body, z->pass);
+    size_t signing = fa_sketch_bytes(&z->body, refs->n, m) + fa_projector_bytes(program, &z->body, z->pass) +
+        t * fa_extract_scratch(program, &z->body, z->pass);
     size_t judging = m ? t * (fa_judge_bytes(&z->body, refs->n, z->batch) + z->scores_bytes) : 0;
     return base + most(most(predicting, summing), most(projecting, signing + judging));
 }
@@ -80,7 +82,8 @@ static size_t build_bytes(const sizing *z)
 static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, int64_t batch, fa_pass **out)
 {
     const fa_network *n = z->request->network;
-    return fa_pass_create(&(fa_pass_request){.program = n->program, .context = context, .inputs = inputs, .n_inputs = n->n_input, .batch = batch, .tapped = z->blocks.tapped},
+    return fa_pass_create(&(fa_pass_request){.program = n->program, .context = context, .inputs = inputs, .n_inputs = n->n_input, .batch = batch,
+                                             .tapped = z->blocks.tapped},
                           out);
 }
 
@@ -114,7 +117,8 @@ static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs
     fa_pass_destroy(z->pass);
     z->pass = NULL;
     FA_TRY(plan(z, counter, inputs, 1, &single));
-    out->scorer_bytes = fa_context_memory_used(counter) + fa_projector_bytes(program, &z->body, single) + fa_extract_scratch(program, &z->body, single) +
+    out->scorer_bytes = fa_context_memory_used(counter) + fa_projector_bytes(program, &z->body, single) +
+        fa_extract_scratch(program, &z->body, single) +
                         z->scores_bytes + fa_scorer_bytes(&z->body, r->references->n, r->network->n_input, 1);
     fa_pass_destroy(single);
     return FA_OK;

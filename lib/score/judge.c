@@ -38,12 +38,13 @@ fa_status fa_judge_create(fa_context *context, const fa_sketch_body *b, int32_t 
 {
     fa_judge *j = fa_new(context, sizeof *j);
     if (!j) return FA_ERR_MEMORY;
-    *j = (fa_judge){.context = context, .body = b, .kernels = fa_dot_kernels_for(kernels), .space = fa_body_space(b), .references = fa_body_rows(b), .batch = batch};
+    *j = (fa_judge){.context = context, .body = b, .kernels = fa_dot_kernels_for(kernels), .space = fa_body_space(b),
+                    .references = fa_body_rows(b), .batch = batch};
     size_t size[ARRAYS], all = 0;
     sizes(b, b->n_reference, batch, size);
     for (int i = 0; i < ARRAYS; i++) all += size[i];
-    fa_scores_setup setup = {.kernels = j->kernels, .n = b->n_reference, .gram = b->gram, .factor = b->factor, .predicted = b->predicted, .ridge = b->options.ridge,
-                             .topk = b->options.topk, .want = want};
+    fa_scores_setup setup = {.kernels = j->kernels, .n = b->n_reference, .gram = b->gram, .factor = b->factor, .predicted = b->predicted,
+                             .ridge = b->options.ridge, .topk = b->options.topk, .want = want};
     j->blocks = fa_new_array(context, all, sizeof(float));
     fa_status status = j->blocks ? fa_scores_create(context, &setup, &j->scores) : FA_ERR_MEMORY;
     if (status != FA_OK) {

@@ -25,7 +25,8 @@ static bool has_weights(int32_t score)
 size_t fa_scorer_bytes(const fa_sketch_body *b, int64_t n_reference, int32_t n_input, int64_t batch)
 {
     size_t n = (size_t)batch;
-    return sizeof(fa_scorer) + (size_t)n_input * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) + 5 * FA_ALIGN +
+    return sizeof(fa_scorer) + (size_t)n_input * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
+        5 * FA_ALIGN +
            fa_judge_bytes(b, n_reference, batch);
 }
 
@@ -59,7 +60,8 @@ static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_
     r.batch = batch;
     FA_TRY(fa_pass_create(&r, &l->extraction.pass));
     if (fa_pass_classes(l->extraction.pass) != b->classes)
-        return fa_fail(FA_ERR_MISMATCH, "the sketch was made for %lld classes; the model has %lld", (long long)b->classes, (long long)fa_pass_classes(l->extraction.pass));
+        return fa_fail(FA_ERR_MISMATCH, "the sketch was made for %lld classes; the model has %lld", (long long)b->classes,
+                       (long long)fa_pass_classes(l->extraction.pass));
     FA_TRY(fa_projector_create(s->context, program, b, l->extraction.pass, &l->projector));
     l->extraction.projector = l->projector;
     l->extraction.scratch = fa_new_uncleared(s->context, fa_extract_scratch(program, b, l->extraction.pass));
@@ -94,7 +96,8 @@ static fa_status check_alpha(const fa_sketch *sketch, fa_scorer_options *o)
     if (o->alpha > 0 && !m) return fa_fail(FA_ERR_STATE, "fa_scorer_options.alpha: the sketch has no calibration set to hold it with");
     if (o->alpha == 0) o->alpha = 0.05;
     if (m && o->alpha < 1 / (1 + (double)m))
-        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.alpha: %g is below 1 / (1 + %lld), the smallest p-value of %lld calibration inputs: nothing could be flagged", o->alpha,
+        return fa_fail(FA_ERR_ARGUMENT,
+                       "fa_scorer_options.alpha: %g is below 1 / (1 + %lld), the smallest p-value of %lld calibration inputs: nothing could be flagged", o->alpha,
                        (long long)m, (long long)m);
     return FA_OK;
 }
@@ -105,7 +108,8 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
     if (o->max_batch < 1 || o->max_batch > 4096) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.max_batch: %d is not in 1 to 4096", o->max_batch);
     if (o->score < 0 || o->score >= FA_SCORE_COUNT) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: %d is none of FA_SCORE_...", o->score);
     if (o->all_scores != 0 && o->all_scores != 1) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.all_scores: %d is not 0 or 1", o->all_scores);
-    if (o->want_residual != 0 && o->want_residual != 1) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.want_residual: %d is not 0 or 1", o->want_residual);
+    if (o->want_residual != 0 && o->want_residual != 1)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.want_residual: %d is not 0 or 1", o->want_residual);
     if (o->want_residual && !has_weights(o->score))
         return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.want_residual: the score '%s' has no weights and so no residual", fa_score_name(o->score));
     return check_alpha(sketch, o);
@@ -124,8 +128,10 @@ static fa_status fill(fa_scorer *s)
     s->predicted = fa_new_array(s->context, n, sizeof *s->predicted);
     s->confidence = fa_new_array(s->context, n, sizeof *s->confidence);
     if (!s->inputs || !s->predicted || !s->confidence) return FA_ERR_MEMORY;
-    if (has_weights(s->options.score) && !(s->weights = fa_new_array(s->context, n * (size_t)b->n_reference, sizeof *s->weights))) return FA_ERR_MEMORY;
-    if (s->options.want_residual && !(s->residual = fa_new_array(s->context, n * (size_t)fa_space_signature_length(&s->judge->space), sizeof *s->residual)))
+    if (has_weights(s->options.score) && !(s->weights = fa_new_array(s->context, n * (size_t)b->n_reference, sizeof *s->weights)))
+        return FA_ERR_MEMORY;
+    if (s->options.want_residual && !(s->residual = fa_new_array(s->context, n * (size_t)fa_space_signature_length(&s->judge->space),
+                                                                 sizeof *s->residual)))
         return FA_ERR_MEMORY;
     return FA_OK;
 }
@@ -136,8 +142,8 @@ fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, con
     FA_TRY(check_options(sketch, &o));
     fa_scorer *s = fa_new(sketch->context, sizeof *s);
     if (!s) return FA_ERR_MEMORY;
-    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(&o), .smallest = o.max_batch - o.max_batch / 4,
-                     .timing = {.struct_size = sizeof s->timing}};
+    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(&o),
+                     .smallest = o.max_batch - o.max_batch / 4, .timing = {.struct_size = sizeof s->timing}};
     fa_status status = fill(s);
     if (status != FA_OK) {
         fa_scorer_free(s);
@@ -157,7 +163,8 @@ static fa_status check_inputs(fa_scorer *s, const fa_array *inputs, int32_t n_in
         snprintf(what, sizeof what, "input '%.100s'", a->name);
         FA_TRY(fa_array_check(a, what, &count));
         if (a->ndim < 1 || a->shape[0] != n)
-            return fa_fail(FA_ERR_SHAPE, "%s: the first dimension is %lld, %lld inputs are to be scored", what, a->ndim < 1 ? 1LL : (long long)a->shape[0], (long long)n);
+            return fa_fail(FA_ERR_SHAPE, "%s: the first dimension is %lld, %lld inputs are to be scored", what,
+                           a->ndim < 1 ? 1LL : (long long)a->shape[0], (long long)n);
     }
     return FA_OK;
 }
@@ -181,14 +188,16 @@ static void judge(fa_scorer *s, int64_t i, fa_result *out)
     const fa_sketch_body *b = s->sketch->body;
     int64_t m = s->sketch->n_calibration, length = fa_space_signature_length(&s->judge->space);
     float *weights = s->weights ? s->weights + i * b->n_reference : NULL, *residual = s->residual ? s->residual + i * length : NULL;
-    fa_scores_result r = {.cone_weight = s->options.score == FA_SCORE_CONE ? weights : NULL, .span_weight = s->options.score == FA_SCORE_SPAN ? weights : NULL};
+    fa_scores_result r = {.cone_weight = s->options.score == FA_SCORE_CONE ? weights : NULL,
+                          .span_weight = s->options.score == FA_SCORE_SPAN ? weights : NULL};
     fa_judge_score(s->judge, i, s->want, &r);
     if (residual) {
         fa_rows row = {.n = 1, .block = s->judge->blocks, .share = s->judge->share, .tau = s->judge->tau};
         fa_space_residual(&s->judge->space, &row, i, &s->judge->references, weights, residual);
     }
     bool signal = s->judge->tau[i] > 0;
-    double score = r.score[s->options.score], p = signal ? fa_conformal_p(s->sketch->calibration[s->options.score], m, score) : m ? 1 / (1 + (double)m) : (double)NAN;
+    double score = r.score[s->options.score], p = fa_conformal_p(s->sketch->calibration[s->options.score], m, score);
+    if (!signal && m) p = 1 / (1 + (double)m);
     *out = (fa_result){.score = score,
                        .p_value = p,
                        .flagged = m ? p <= s->options.alpha : -1,

@@ -14,7 +14,8 @@ static fa_status fail_selection(const fa_program *program, const char *patterns)
     names[0] = '\0';
     for (; l < layers && at + 64 < sizeof names; l++)
         at += (size_t)snprintf(names + at, sizeof names - at, "%s%.*s", l ? ", " : "", 60, fa_program_layer(program, l)->name);
-    return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.layers: '%.200s' selects none of the model's %d layers: %s%s", patterns, layers, names, l < layers ? ", ..." : "");
+    return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.layers: '%.200s' selects none of the model's %d layers: %s%s", patterns, layers, names,
+                   l < layers ? ", ..." : "");
 }
 
 static fa_status set_side(fa_side *s, int64_t n, int32_t k, fa_blocks *b)
@@ -24,7 +25,8 @@ static fa_status set_side(fa_side *s, int64_t n, int32_t k, fa_blocks *b)
     if (s->random) return FA_OK;
     square = (size_t)n * (size_t)n;
     triangle = (square + (size_t)n) / 2;
-    if (!fa_add_size(b->partial_floats, square, &b->partial_floats) || !fa_add_size(b->total_doubles, triangle, &b->total_doubles)) return fa_fail_memory(SIZE_MAX);
+    if (!fa_add_size(b->partial_floats, square, &b->partial_floats) || !fa_add_size(b->total_doubles, triangle, &b->total_doubles))
+        return fa_fail_memory(SIZE_MAX);
     if (n > b->longest) b->longest = n;
     return FA_OK;
 }
@@ -33,7 +35,8 @@ fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *o
 {
     int32_t layers = fa_program_layer_count(program);
     if (layers == 0) return fa_fail(FA_ERR_NO_SIGNAL, "the model has no layer with weights: there is nothing to attribute to");
-    fa_blocks b = {.block = fa_arena_array(arena, (size_t)layers, sizeof *b.block), .of_layer = fa_arena_array(arena, (size_t)layers, sizeof *b.of_layer),
+    fa_blocks b = {.block = fa_arena_array(arena, (size_t)layers, sizeof *b.block),
+                   .of_layer = fa_arena_array(arena, (size_t)layers, sizeof *b.of_layer),
                    .tapped = fa_arena_array(arena, (size_t)layers, sizeof *b.tapped)};
     if (!b.block || !b.of_layer || !b.tapped) return FA_ERR_MEMORY;
     /* A shared weight is tapped at every use when the pattern selects any of them: its gradient is the sum. */

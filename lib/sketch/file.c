@@ -69,9 +69,13 @@ fa_status fa_sketch_write(const fa_sketch *s, const char *path)
     fa_st_tensor *list = fa_new_array(s->context, 2 * (size_t)b->n_layer + FIXED_TENSORS, sizeof *list);
     if (!list) return FA_ERR_MEMORY;
     int32_t count = list_tensors(s, list);
-    json_t *metadata = fa_metadata_write(b);
-    fa_status status = metadata ? fa_st_write(s->context, path, metadata, list, count) : fa_fail(FA_ERR_MEMORY, "out of memory while writing a sketch's header");
-    json_decref(metadata);
+    fa_json_writer header = {.context = s->context};
+    fa_json_open(&header, '{');
+    fa_json_key(&header, "__metadata__");
+    fa_json_open(&header, '{');
+    fa_metadata_write(b, &header);
+    fa_status status = fa_st_write(&header, path, list, count);
+    fa_delete(s->context, header.text);
     fa_delete(s->context, list);
     return status;
 }
@@ -85,7 +89,8 @@ static size_t padded(int64_t rows, int64_t columns, fa_st_type type)
 size_t fa_sketch_file_bytes(const fa_sketch_body *b, int64_t n, int64_t m)
 {
     size_t size = HEADER_BYTES + (size_t)(b->n_layer + b->n_dropped) * HEADER_LAYER_BYTES;
-    for (int32_t i = 0; i < b->n_layer; i++) size += padded(b->layer[i].in, b->layer[i].k_in, FA_ST_F32) + padded(b->layer[i].out, b->layer[i].k_out, FA_ST_F32);
+    for (int32_t i = 0; i < b->n_layer; i++) size += padded(b->layer[i].in, b->layer[i].k_in, FA_ST_F32) +
+        padded(b->layer[i].out, b->layer[i].k_out, FA_ST_F32);
     size += padded(n, b->offset[b->n_layer], FA_ST_F32) + padded(n, b->n_layer, FA_ST_F32) + padded(n, n, FA_ST_F32) + 3 * padded(n, 1, FA_ST_I64);
     return size + FA_SCORE_COUNT * padded(m, 1, FA_ST_F64);
 }
@@ -142,7 +147,8 @@ static fa_status take_classes(fa_st_file *f, const char *name, int64_t n, int64_
 static fa_status check_gram(const float *gram, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        if (gram[i * n + i] != 0 && gram[i * n + i] != 1) return fa_fail(FA_ERR_FORMAT, "tensor 'references.gram': element %lld of the diagonal is not 0 or 1", (long long)i);
+        if (gram[i * n + i] != 0 && gram[i * n + i] != 1)
+            return fa_fail(FA_ERR_FORMAT, "tensor 'references.gram': element %lld of the diagonal is not 0 or 1", (long long)i);
         for (int64_t j = 0; j < i; j++)
             if (gram[i * n + j] != gram[j * n + i]) return fa_fail(FA_ERR_FORMAT, "tensor 'references.gram' is not symmetric");
     }
@@ -184,7 +190,8 @@ static fa_status read_calibration(fa_st_file *f, fa_sketch *s)
         double *to = s->calibration[k];
         memcpy(to, t->data, t->size);
         for (int64_t i = 0; i < m; i++)
-            if (!isfinite(to[i]) || (i && to[i] < to[i - 1])) return fa_fail(FA_ERR_FORMAT, "tensor '%s': element %lld is not finite or not in order", name, (long long)i);
+            if (!isfinite(to[i]) || (i && to[i] < to[i - 1]))
+                return fa_fail(FA_ERR_FORMAT, "tensor '%s': element %lld is not finite or not in order", name, (long long)i);
     }
     return FA_OK;
 }

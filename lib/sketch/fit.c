@@ -14,7 +14,8 @@ typedef struct work {
 
 static fa_status run(fa_crew *crew, work *w, int64_t n, const char *stage, fa_status (*chunk)(void *, int32_t, int64_t, int64_t))
 {
-    return fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = stage, .progress = &crew->progress, .user = w, .chunk = chunk},
+    return fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = stage, .progress = &crew->progress, .user = w,
+                                    .chunk = chunk},
                         crew->context);
 }
 

@@ -19,7 +19,8 @@ static fa_status match_layer(const fa_sketch_layer *s, const fa_program *program
     if (s->index >= layers) return MISMATCH("its layer '%.100s' is number %d, but the model has %d layers", s->name, s->index, layers);
     const fa_layer *l = fa_program_layer(program, s->index);
     if (s->in != l->in || s->out != l->out || s->groups != l->groups)
-        return MISMATCH("layer '%.100s' is %lld x %lld in %lld groups in the sketch, layer '%.100s' %lld x %lld in %lld groups in the model", s->name, (long long)s->in,
+        return MISMATCH("layer '%.100s' is %lld x %lld in %lld groups in the sketch, layer '%.100s' %lld x %lld in %lld groups in the model", s->name,
+                        (long long)s->in,
                         (long long)s->out, (long long)s->groups, l->name, (long long)l->in, (long long)l->out, (long long)l->groups);
     return FA_OK;
 }
@@ -33,9 +34,11 @@ fa_status fa_sketch_match(const fa_sketch_body *b, const fa_network *n)
     if (memcmp(b->model_digest, n->digest, 16)) {
         hex(b->model_digest, one);
         hex(n->digest, other);
-        return MISMATCH("the layers have the same shapes, but the weights or the graph differ (digest %s in the sketch, %s of the model)", one, other);
+        return MISMATCH("the layers have the same shapes, but the weights or the graph differ (digest %s in the sketch, %s of the model)", one,
+                        other);
     }
     if (b->logits_node != n->logits_node)
-        return MISMATCH("the network is the same, but another value is taken as logits (node %d in the sketch, node %d of the model)", b->logits_node, n->logits_node);
+        return MISMATCH("the network is the same, but another value is taken as logits (node %d in the sketch, node %d of the model)", b->logits_node,
+                        n->logits_node);
     return FA_OK;
 }

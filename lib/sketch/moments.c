@@ -80,7 +80,8 @@ fa_status fa_moments_sum(fa_crew *crew, const fa_blocks *b, const fa_array *inpu
     s.scratch = s.partial ? fa_new_uncleared(crew->context, bytes) : NULL;
     fa_status status = FA_ERR_MEMORY;
     if (s.scratch)
-        status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = "second moments", .progress = &crew->progress, .user = &s,
+        status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = "second moments", .progress = &crew->progress,
+                                          .user = &s,
                                           .chunk = chunk, .reduce = reduce}, crew->context);
     fa_delete(crew->context, s.scratch);
     fa_delete(crew->context, s.partial);

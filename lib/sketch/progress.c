@@ -19,7 +19,8 @@ void fa_progress_begin(fa_progress_state *p, const fa_sketch_options *options, i
     uint64_t now = fa_now_ns(), wait;
     *p = (fa_progress_state){.call = options->progress, .user = options->progress_user, .total = total, .timeout_ms = options->timeout_ms};
     if (!options->timeout_ms) return;
-    if (__builtin_mul_overflow(options->timeout_ms, UINT64_C(1000000), &wait) || __builtin_add_overflow(now, wait, &p->deadline_ns)) p->deadline_ns = 0;
+    if (__builtin_mul_overflow(options->timeout_ms, UINT64_C(1000000), &wait)) return;
+    if (__builtin_add_overflow(now, wait, &p->deadline_ns)) p->deadline_ns = 0;
 }
 
 fa_status fa_progress_add(fa_progress_state *p, const char *stage, int64_t units)

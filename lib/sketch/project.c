@@ -92,8 +92,8 @@ static fa_status has_signal(const projecting *p, const fa_block *block, const ch
 static fa_status describe(const fa_program *program, const fa_block *block, bool dropped, fa_arena *arena, fa_sketch_layer *out)
 {
     const fa_layer *l = fa_program_layer(program, block->layer);
-    *out = (fa_sketch_layer){.name = fa_arena_string(arena, l->name), .weight = fa_arena_string(arena, l->weight), .index = block->layer, .in = l->in, .out = l->out,
-                             .groups = l->groups, .random_in = block->side[0].random, .random_out = block->side[1].random};
+    *out = (fa_sketch_layer){.name = fa_arena_string(arena, l->name), .weight = fa_arena_string(arena, l->weight), .index = block->layer,
+                             .in = l->in, .out = l->out, .groups = l->groups, .random_in = block->side[0].random, .random_out = block->side[1].random};
     if (!out->name || !out->weight) return FA_ERR_MEMORY;
     if (dropped) return FA_OK;
     out->k_in = block->side[0].k;
@@ -132,13 +132,15 @@ static fa_status list_layers(const projecting *p, const fa_program *program, fa_
 
 fa_status fa_project(fa_crew *crew, const fa_blocks *b, const double *total, int64_t n, const fa_sketch_options *o, fa_sketch_body *body)
 {
-    projecting p = {.blocks = b, .options = o, .body = body, .kernels = fa_dot_kernels_for(crew->context->kernels), .context = crew->context, .total = total, .n = n};
+    projecting p = {.blocks = b, .options = o, .body = body, .kernels = fa_dot_kernels_for(crew->context->kernels), .context = crew->context,
+                    .total = total, .n = n};
     int32_t *kept = fa_new_array(crew->context, (size_t)b->count, sizeof *kept);
     if (!kept) return FA_ERR_MEMORY;
     p.kept = kept;
     fa_status status = list_layers(&p, crew->network->program, body, kept);
     if (status == FA_OK)
-        status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = 2 * (int64_t)body->n_layer, .batch = 1, .stage = "projections", .progress = &crew->progress, .user = &p,
+        status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = 2 * (int64_t)body->n_layer, .batch = 1, .stage = "projections",
+                                          .progress = &crew->progress, .user = &p,
                                           .chunk = chunk}, crew->context);
     fa_delete(crew->context, kept);
     FA_TRY(status);

@@ -45,7 +45,8 @@ static fa_status check_arrays(const fa_array *inputs, int32_t n_input)
         int64_t bad = fa_array_not_finite(a, 0, count);
         if (bad >= 0) {
             int64_t row = count / a->shape[0];
-            return fa_fail(FA_ERR_NOT_FINITE, "%s: element %lld of input %lld is NaN or infinite", what, (long long)(bad % row), (long long)(bad / row));
+            return fa_fail(FA_ERR_NOT_FINITE, "%s: element %lld of input %lld is NaN or infinite", what, (long long)(bad % row),
+                           (long long)(bad / row));
         }
     }
     return FA_OK;
@@ -138,7 +139,8 @@ static fa_status fill(fa_refset *s, const fa_array *inputs, const int64_t *label
     return FA_OK;
 }
 
-static fa_status make(fa_context *context, const fa_array *inputs, int32_t n_input, const int64_t *label, const int64_t *id, int64_t n, const bool *keep,
+static fa_status make(fa_context *context, const fa_array *inputs, int32_t n_input, const int64_t *label, const int64_t *id, int64_t n,
+                      const bool *keep,
                       int64_t kept, fa_refset **out)
 {
     fa_refset *s = fa_new(context, sizeof *s);
@@ -164,7 +166,8 @@ fa_status fa_refset_make(fa_context *context, const fa_array *inputs, int32_t n_
     if (options->ids) FA_TRY(check_ids(context, options->ids, n));
     if (options->labels)
         for (int64_t i = 0; i < n; i++)
-            if (options->labels[i] < -1) return fa_fail(FA_ERR_ARGUMENT, "label %lld of input %lld is below -1", (long long)options->labels[i], (long long)i);
+            if (options->labels[i] < -1) return fa_fail(FA_ERR_ARGUMENT, "label %lld of input %lld is below -1", (long long)options->labels[i],
+                                                        (long long)i);
     return make(context, inputs, n_input, options->labels, options->ids, n, NULL, n, out);
 }
 

@@ -3,13 +3,13 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "sketch/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_TENSORS 20000
 #define DIGITS 16 /* hexadecimal digits of an XXH3-64 */
 
 static const char checksum_key[] = "\"header_checksum\":\"";
@@ -41,30 +41,30 @@ static size_t find_checksum(const unsigned char *header, size_t size)
 
 /* ---- writing */
 
-static fa_status fail_json(void)
-{
-    return fa_fail(FA_ERR_MEMORY, "out of memory while writing a sketch's header");
-}
-
 static size_t gap(size_t at)
 {
     return (FA_ST_ALIGN - at % FA_ST_ALIGN) % FA_ST_ALIGN;
 }
 
-static bool put_entry(json_t *root, const char *name, const char *type, int32_t ndim, const int64_t *dim, size_t begin, size_t end)
+static void put_entry(fa_json_writer *w, const char *name, const char *type, int32_t ndim, const int64_t *dim, size_t begin, size_t end)
 {
-    json_t *shape = json_array(), *entry;
-    for (int32_t i = 0; shape && i < ndim; i++)
-        if (json_array_append_new(shape, json_integer(dim[i]))) {
-            json_decref(shape);
-            return false;
-        }
-    /* "o" takes the reference to `shape`, whatever happens. */
-    entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", type, "shape", shape, "data_offsets", (json_int_t)begin, (json_int_t)end);
-    return entry && json_object_set_new(root, name, entry) == 0;
+    fa_json_key(w, name);
+    fa_json_open(w, '{');
+    fa_json_key(w, "dtype");
+    fa_json_string(w, type);
+    fa_json_key(w, "shape");
+    fa_json_open(w, '[');
+    for (int32_t i = 0; i < ndim; i++) fa_json_int(w, dim[i]);
+    fa_json_close(w, ']');
+    fa_json_key(w, "data_offsets");
+    fa_json_open(w, '[');
+    fa_json_int(w, (int64_t)begin);
+    fa_json_int(w, (int64_t)end);
+    fa_json_close(w, ']');
+    fa_json_close(w, '}');
 }
 
-static bool put_entries(json_t *root, const fa_st_tensor *tensor, int32_t count)
+static void put_entries(fa_json_writer *w, const fa_st_tensor *tensor, int32_t count)
 {
     size_t at = 0;
     int32_t pads = 0;
@@ -74,55 +74,48 @@ static bool put_entries(json_t *root, const fa_st_tensor *tensor, int32_t count)
         if (pad) {
             char name[FA_ST_NAME];
             snprintf(name, sizeof name, "pad.%d", pads++);
-            if (!put_entry(root, name, "U8", 1, &pad, at, at + (size_t)pad)) return false;
+            put_entry(w, name, "U8", 1, &pad, at, at + (size_t)pad);
             at += (size_t)pad;
         }
-        if (!put_entry(root, t->name, types[t->type].name, t->ndim, t->dim, at, at + t->size)) return false;
+        put_entry(w, t->name, types[t->type].name, t->ndim, t->dim, at, at + t->size);
         at += t->size;
     }
-    return true;
 }
 
-static bool put_checksums(fa_context *context, json_t *metadata, const fa_st_tensor *tensor, int32_t count)
+static void put_checksums(fa_json_writer *w, const fa_st_tensor *tensor, int32_t count)
 {
-    json_t *sums = json_object();
-    bool ok = sums != NULL;
-    for (int32_t i = 0; ok && i < count; i++) {
+    fa_json_writer sums = {.context = w->context};
+    fa_json_open(&sums, '{');
+    for (int32_t i = 0; i < count; i++) {
         char digits[DIGITS + 1];
         hash_text(fa_hash64(tensor[i].data, tensor[i].size), digits);
-        ok = json_object_set_new(sums, tensor[i].name, json_string(digits)) == 0;
+        fa_json_key(&sums, tensor[i].name);
+        fa_json_string(&sums, digits);
     }
-    size_t size;
-    char *text = ok ? fa_json_text(context, sums, &size) : NULL;
-    json_decref(sums);
-    ok = text && json_object_set_new(metadata, "checksums", json_stringn(text, size)) == 0 && json_object_set_new(metadata, "header_checksum", json_string(zeros)) == 0;
-    fa_delete(context, text);
-    return ok;
+    fa_json_close(&sums, '}');
+    fa_json_key(w, "checksums");
+    if (sums.failed) w->failed = true;
+    else fa_json_string(w, sums.text);
+    fa_json_key(w, "header_checksum");
+    fa_json_string(w, zeros);
+    fa_delete(sums.context, sums.text);
 }
 
 /* Length, header and padding in one block. */
-static fa_status make_head(fa_context *context, json_t *metadata, const fa_st_tensor *tensor, int32_t count, unsigned char **out, size_t *size)
+static fa_status make_head(fa_json_writer *w, const fa_st_tensor *tensor, int32_t count, unsigned char **out, size_t *size)
 {
-    json_t *root = json_object();
-    bool ok = root && json_object_set(root, "__metadata__", metadata) == 0 && put_checksums(context, metadata, tensor, count) && put_entries(root, tensor, count);
-    size_t length;
-    char *text = ok ? fa_json_text(context, root, &length) : NULL;
-    json_decref(root);
-    if (!text) return fail_json();
-    size_t padded = length + gap(8 + length);
-    if (padded > FA_ST_HEADER_MAX) {
-        fa_delete(context, text);
-        return fa_fail(FA_ERR_LIMIT, "the sketch's header would have %zu bytes; %u are allowed", padded, FA_ST_HEADER_MAX);
-    }
-    unsigned char *head = fa_new_uncleared(context, 8 + padded);
-    if (!head) {
-        fa_delete(context, text);
-        return FA_ERR_MEMORY;
-    }
+    put_checksums(w, tensor, count);
+    fa_json_close(w, '}');
+    put_entries(w, tensor, count);
+    fa_json_close(w, '}');
+    if (w->failed) return FA_ERR_MEMORY;
+    size_t padded = w->size + gap(8 + w->size);
+    if (padded > FA_ST_HEADER_MAX) return fa_fail(FA_ERR_LIMIT, "the sketch's header would have %zu bytes; %u are allowed", padded, FA_ST_HEADER_MAX);
+    unsigned char *head = fa_new_uncleared(w->context, 8 + padded);
+    if (!head) return FA_ERR_MEMORY;
     for (int i = 0; i < 8; i++) head[i] = (unsigned char)((uint64_t)padded >> (8 * i));
-    memcpy(head + 8, text, length);
-    memset(head + 8 + length, ' ', padded - length);
-    fa_delete(context, text);
+    memcpy(head + 8, w->text, w->size);
+    memset(head + 8 + w->size, ' ', padded - w->size);
     char digits[DIGITS + 1];
     hash_text(fa_hash64(head + 8, padded), digits);
     memcpy(head + 8 + find_checksum(head + 8, padded), digits, DIGITS);
@@ -143,12 +136,13 @@ static fa_status write_data(fa_file_writer *w, const fa_st_tensor *tensor, int32
     return FA_OK;
 }
 
-fa_status fa_st_write(fa_context *context, const char *path, json_t *metadata, const fa_st_tensor *tensor, int32_t count)
+fa_status fa_st_write(fa_json_writer *header, const char *path, const fa_st_tensor *tensor, int32_t count)
 {
+    fa_context *context = header->context;
     unsigned char *head = NULL;
     size_t size = 0;
     fa_file_writer *w;
-    FA_TRY(make_head(context, metadata, tensor, count, &head, &size));
+    FA_TRY(make_head(header, tensor, count, &head, &size));
     fa_status status = fa_file_writer_open(context, path, &w);
     if (status == FA_OK) {
         status = fa_file_writer_write(w, head, size);
@@ -172,37 +166,40 @@ static fa_status fail_tensor(const char *name, const char *what)
     return fa_fail(FA_ERR_FORMAT, "tensor '%.100s': %s", name, what);
 }
 
-static bool get_size(const json_t *value, size_t *out)
+static bool get_size(const fa_json *value, size_t *out)
 {
-    json_int_t v = json_is_integer(value) ? json_integer_value(value) : -1;
-    *out = (size_t)v;
-    return v >= 0;
+    if (!fa_json_is(value, FA_JSON_INT) || value->integer < 0) return false;
+    *out = (size_t)value->integer;
+    return true;
 }
 
 /* One entry of the header. Tensors of other types or with more dimensions than a sketch has are no part of one. */
-static fa_status read_entry(const char *name, const json_t *entry, const unsigned char *data, size_t data_size, fa_st_tensor *t, span *at)
+static fa_status read_entry(const fa_json *entry, const unsigned char *data, size_t data_size, fa_st_tensor *t, span *at)
 {
-    const json_t *shape = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
-    const char *type = json_string_value(json_object_get(entry, "dtype"));
+    const fa_json *shape = fa_json_get(entry, "shape"), *offsets = fa_json_get(entry, "data_offsets");
+    const char *name = entry->key, *type = fa_json_text_of(fa_json_get(entry, "dtype"));
     size_t elements = 1, dim;
     int32_t kind = -1;
     for (int32_t k = 0; type && k < (int32_t)(sizeof types / sizeof types[0]); k++)
         if (!strcmp(type, types[k].name)) kind = k;
     if (kind < 0) return fail_tensor(name, "its dtype is none of U8, I64, F32, F64");
     if (strlen(name) >= FA_ST_NAME) return fail_tensor(name, "its name is too long");
-    if (!json_is_array(shape) || json_array_size(shape) < 1 || json_array_size(shape) > FA_ST_DIMS) return fail_tensor(name, "its shape has not one or two dimensions");
+    if (!fa_json_is(shape, FA_JSON_ARRAY) || shape->count < 1 || shape->count > FA_ST_DIMS)
+        return fail_tensor(name, "its shape has not one or two dimensions");
     snprintf(t->name, sizeof t->name, "%s", name);
     t->type = (fa_st_type)kind;
-    t->ndim = (int32_t)json_array_size(shape);
+    t->ndim = (int32_t)shape->count;
     for (int32_t i = 0; i < t->ndim; i++) {
-        if (!get_size(json_array_get(shape, (size_t)i), &dim) || !fa_mul_size(elements, dim, &elements)) return fail_tensor(name, "its shape is malformed");
+        if (!get_size(fa_json_at(shape, (size_t)i), &dim) || !fa_mul_size(elements, dim, &elements))
+            return fail_tensor(name, "its shape is malformed");
         t->dim[i] = (int64_t)dim;
     }
-    if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !get_size(json_array_get(offsets, 0), &at->begin) ||
-        !get_size(json_array_get(offsets, 1), &at->end) || at->begin > at->end)
+    if (!offsets || offsets->count != 2 || !get_size(fa_json_at(offsets, 0), &at->begin) || !get_size(fa_json_at(offsets, 1), &at->end) ||
+        at->begin > at->end)
         return fail_tensor(name, "its data_offsets are malformed");
     if (at->end > data_size) return fail_tensor(name, "its data lies beyond the end of the file: truncated");
-    if (!fa_mul_size(elements, types[kind].size, &t->size) || t->size != at->end - at->begin) return fail_tensor(name, "its shape does not fit its data_offsets");
+    if (!fa_mul_size(elements, types[kind].size, &t->size) || t->size != at->end - at->begin)
+        return fail_tensor(name, "its shape does not fit its data_offsets");
     t->data = data + at->begin;
     at->name = t->name;
     return FA_OK;
@@ -220,22 +217,22 @@ static fa_status check_spans(span *s, int32_t count, size_t data_size)
     size_t at = 0;
     qsort(s, (size_t)count, sizeof *s, compare_spans);
     for (int32_t i = 0; i < count; at = s[i++].end)
-        if (s[i].begin != at) return fail_tensor(s[i].name, s[i].begin > at ? "there is a hole before its data" : "its data overlaps another tensor's");
+        if (s[i].begin != at) return fail_tensor(s[i].name,
+                                                 s[i].begin > at ? "there is a hole before its data" : "its data overlaps another tensor's");
     if (at != data_size) return fa_fail(FA_ERR_FORMAT, "%zu bytes of data behind the last tensor", data_size - at);
     return FA_OK;
 }
 
 fa_status fa_st_read_tensors(fa_st_file *f)
 {
-    size_t entries = json_object_size(f->root);
+    size_t entries = f->root->count;
+    if (entries > MAX_TENSORS) return fa_fail(FA_ERR_FORMAT, "%zu tensors; a sketch has at most %d", entries, MAX_TENSORS);
     span *spans = fa_new_array(f->context, entries, sizeof *spans);
     f->tensor = fa_new_array(f->context, entries, sizeof *f->tensor);
     fa_status status = spans && f->tensor ? FA_OK : FA_ERR_MEMORY;
-    const char *name;
-    json_t *entry;
-    json_object_foreach (f->root, name, entry) {
-        if (status != FA_OK || !strcmp(name, "__metadata__")) continue;
-        status = read_entry(name, entry, f->data, f->data_size, &f->tensor[f->count], &spans[f->count]);
+    for (const fa_json *entry = f->root->first; entry && status == FA_OK; entry = entry->next) {
+        if (entry == f->metadata) continue;
+        status = read_entry(entry, f->data, f->data_size, &f->tensor[f->count], &spans[f->count]);
         f->count++;
     }
     if (status == FA_OK) status = check_spans(spans, f->count, f->data_size);
@@ -260,7 +257,7 @@ static fa_status verify_header(const fa_st_file *f)
 /* A sketch whose header was altered until it was JSON no more, or no sketch at all. */
 static fa_status parse_header(fa_st_file *f)
 {
-    fa_status status = fa_json_parse((const char *)f->header, f->header_size, &f->root);
+    fa_status status = fa_json_parse(&f->arena, (const char *)f->header, f->header_size, &f->root);
     if (status == FA_ERR_FORMAT) {
         fa_fail_at(status, "the header is no JSON");
         if (find_checksum(f->header, f->header_size) != SIZE_MAX) FA_TRY(verify_header(f));
@@ -272,21 +269,20 @@ fa_status fa_st_open(fa_context *context, const void *data, size_t size, fa_st_f
 {
     const unsigned char *bytes = data;
     uint64_t length = 0;
-    f->context = context;
+    f->context = f->arena.context = context;
     if (size < 8) return fa_fail(FA_ERR_FORMAT, "%zu bytes are too few for a sketch file: truncated", size);
     for (int i = 0; i < 8; i++) length |= (uint64_t)bytes[i] << (8 * i);
-    if (length > FA_ST_HEADER_MAX) return fa_fail(FA_ERR_FORMAT, "a header of %" PRIu64 " bytes; a sketch has at most %u: not a sketch file", length, FA_ST_HEADER_MAX);
+    if (length > FA_ST_HEADER_MAX) return fa_fail(FA_ERR_FORMAT, "a header of %" PRIu64 " bytes; a sketch has at most %u: not a sketch file", length,
+                                                  FA_ST_HEADER_MAX);
     if (length > size - 8) return fa_fail(FA_ERR_FORMAT, "a header of %" PRIu64 " bytes in a file of %zu: truncated", length, size);
     f->header = bytes + 8;
     f->header_size = (size_t)length;
     if (length == 0 || bytes[8] != '{') return fa_fail(FA_ERR_FORMAT, "the header does not begin with '{': not a sketch file");
     FA_TRY(parse_header(f));
-    f->metadata = json_object_get(f->root, "__metadata__");
-    if (!json_is_object(f->metadata)) return fa_fail(FA_ERR_FORMAT, "the header has no __metadata__: not a sketch file");
-    const char *name;
-    json_t *value;
-    json_object_foreach (f->metadata, name, value)
-        if (!json_is_string(value)) return fa_fail(FA_ERR_FORMAT, "__metadata__: '%.100s' is no string", name);
+    f->metadata = fa_json_get(f->root, "__metadata__");
+    if (!fa_json_is(f->metadata, FA_JSON_OBJECT)) return fa_fail(FA_ERR_FORMAT, "the header has no __metadata__: not a sketch file");
+    for (const fa_json *m = f->metadata->first; m; m = m->next)
+        if (m->kind != FA_JSON_STRING) return fa_fail(FA_ERR_FORMAT, "__metadata__: '%.100s' is no string", m->key);
     f->data = bytes + 8 + f->header_size;
     f->data_size = size - 8 - f->header_size;
     return FA_OK;
@@ -299,25 +295,38 @@ static bool all_zero(const fa_st_tensor *t)
     return true;
 }
 
-static bool intact(const fa_st_tensor *t, const json_t *sums)
+/* `*next`: where the tensor's checksum is when they come in the tensors' order. */
+static bool intact(const fa_st_tensor *t, const fa_json *sums, const fa_json **next)
 {
     if (!strncmp(t->name, "pad.", 4)) return all_zero(t);
-    const char *sum = json_string_value(json_object_get(sums, t->name));
+    const fa_json *sum = *next && !strcmp((*next)->key, t->name) ? *next : fa_json_get(sums, t->name);
     char digits[DIGITS + 1];
     hash_text(fa_hash64(t->data, t->size), digits);
-    return sum && !strcmp(sum, digits);
+    *next = sum ? sum->next : NULL;
+    return fa_json_is(sum, FA_JSON_STRING) && !strcmp(sum->string, digits);
+}
+
+static fa_status verify_tensors(const fa_st_file *f, const fa_json *sums)
+{
+    if (!fa_json_is(sums, FA_JSON_OBJECT) || sums->count > (size_t)f->count)
+        return fa_fail(FA_ERR_FORMAT, "__metadata__: 'checksums' does not fit the tensors");
+    const fa_json *next = sums->first;
+    for (int32_t i = 0; i < f->count; i++)
+        if (!intact(&f->tensor[i], sums, &next))
+            return fa_fail(FA_ERR_CHECKSUM, "tensor '%s' does not match its checksum: the file was altered", f->tensor[i].name);
+    return FA_OK;
 }
 
 fa_status fa_st_verify(const fa_st_file *f)
 {
     FA_TRY(verify_header(f));
-    const char *text = json_string_value(json_object_get(f->metadata, "checksums"));
-    json_t *sums = NULL;
-    fa_status status = fa_json_parse(text ? text : "", text ? strlen(text) : 0, &sums);
-    if (status != FA_OK) return fa_fail_at(status, "__metadata__: 'checksums'");
-    for (int32_t i = 0; i < f->count && status == FA_OK; i++)
-        if (!intact(&f->tensor[i], sums)) status = fa_fail(FA_ERR_CHECKSUM, "tensor '%s' does not match its checksum: the file was altered", f->tensor[i].name);
-    json_decref(sums);
+    const char *text = fa_json_text_of(fa_json_get(f->metadata, "checksums"));
+    fa_arena arena = {.context = f->context};
+    const fa_json *sums;
+    fa_status status = fa_json_parse(&arena, text ? text : "", text ? strlen(text) : 0, &sums);
+    if (status != FA_OK) fa_fail_at(status, "__metadata__: 'checksums'");
+    else status = verify_tensors(f, sums);
+    fa_arena_clear(&arena);
     return status;
 }
 
@@ -334,7 +343,7 @@ const fa_st_tensor *fa_st_find(fa_st_file *f, const char *name)
 
 void fa_st_close(fa_st_file *f)
 {
-    json_decref(f->root);
+    fa_arena_clear(&f->arena);
     fa_delete(f->context, f->tensor);
     *f = (fa_st_file){0};
 }

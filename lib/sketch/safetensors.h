@@ -3,8 +3,7 @@
 #define FA_SKETCH_SAFETENSORS_H
 
 #include "base/file.h"
-
-#include <jansson.h>
+#include "sketch/json.h"
 
 /*
  * The safetensors container (huggingface.co/docs/safetensors): eight little-endian bytes of header length, a JSON header, tensors without holes
@@ -30,8 +29,8 @@ typedef struct fa_st_tensor {
 
 size_t fa_st_type_size(fa_st_type type);
 
-/* Writing. `metadata` (strings only; the checksums are added to it) and what `tensor[].data` points to stay the caller's. */
-fa_status fa_st_write(fa_context *context, const char *path, json_t *metadata, const fa_st_tensor *tensor, int32_t count);
+/* Writing. In `header` the root and its "__metadata__" are open; checksums and tensors are added. What `tensor[].data` points to stays the caller's. */
+fa_status fa_st_write(fa_json_writer *header, const char *path, const fa_st_tensor *tensor, int32_t count);
 
 /* Reading, in this order: open (header), read_tensors (names, types, offsets, sizes against the file), verify (checksums). Tensors point into the
  * bytes given. `file` is zeroed before; fa_st_close() in any case. */
@@ -39,7 +38,8 @@ typedef struct fa_st_file {
     fa_context *context;
     const unsigned char *header, *data;
     size_t header_size, data_size;
-    json_t *root, *metadata; /* metadata: strings only */
+    fa_arena arena;
+    const fa_json *root, *metadata; /* metadata: strings only */
     fa_st_tensor *tensor;    /* padding included */
     int32_t count, next;     /* next: where fa_st_find() looks first */
 } fa_st_file;

@@ -97,6 +97,6 @@ size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_c
     }
     count(&t, layers, sizeof(fa_sketch_layer));
     count(&t, layers + 1, sizeof(int64_t));
-    return t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) + sizeof(fa_sketch_body) +
-           3 * FA_ALIGN;
+    return t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) +
+           sizeof(fa_sketch_body) + 3 * FA_ALIGN;
 }

@@ -43,7 +43,8 @@ START_TEST(patterns)
         {"[ab]x", "bx", true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        ck_assert_msg(fa_layer_selected(cases[i].patterns, cases[i].name) == cases[i].selected, "'%s' and '%s'", cases[i].patterns ? cases[i].patterns : "NULL", cases[i].name);
+        ck_assert_msg(fa_layer_selected(cases[i].patterns, cases[i].name) == cases[i].selected, "'%s' and '%s'",
+                      cases[i].patterns ? cases[i].patterns : "NULL", cases[i].name);
     char longest[2 * FA_LAYER_PATTERN];
     memset(longest, 'x', sizeof longest);
     longest[FA_LAYER_PATTERN - 1] = '\0';

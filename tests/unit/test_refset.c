@@ -71,7 +71,8 @@ START_TEST(refuses)
     float x[6] = {1, 2, 3, 4, 5, 6};
     double wide[2] = {1, 1e300};
     uint16_t half[2] = {0x3c00, 0x7c00};
-    int64_t shape[] = {3, 2}, two[] = {2}, none[] = {0, 2}, negative[] = {3, -2}, huge[] = {INT64_C(1) << 31, INT64_C(1) << 31}, ids[] = {1, 2, 1}, labels[] = {0, 0, -2};
+    int64_t shape[] = {3, 2}, two[] = {2}, none[] = {0, 2}, negative[] = {3, -2}, huge[] = {INT64_C(1) << 31, INT64_C(1) << 31}, ids[] = {1, 2, 1},
+        labels[] = {0, 0, -2};
     fa_array a = floats(x, shape, 2), pair[2] = {a, floats(x, two, 1)};
     fa_refset_options o;
     fa_refset *set = NULL;
@@ -104,7 +105,8 @@ START_TEST(refuses)
     x[3] = INFINITY;
     FAILS(fa_refset_create(context, &a, 1, NULL, &set), FA_ERR_NOT_FINITE, "element 1 of input 1");
     x[3] = 4;
-    FAILS(fa_refset_create(context, &(fa_array){wide, two, 1, FA_FLOAT64, NULL}, 1, NULL, &set), FA_ERR_NOT_FINITE, "input array 0: element 0 of input 1");
+    FAILS(fa_refset_create(context, &(fa_array){wide, two, 1, FA_FLOAT64, NULL}, 1, NULL, &set), FA_ERR_NOT_FINITE,
+          "input array 0: element 0 of input 1");
     FAILS(fa_refset_create(context, &(fa_array){half, two, 1, FA_FLOAT16, NULL}, 1, NULL, &set), FA_ERR_NOT_FINITE, "element 0 of input 1");
     FAILS(fa_refset_create(context, &(fa_array){half, two, 1, FA_BFLOAT16, NULL}, 1, &o, NULL), FA_ERR_ARGUMENT, "out");
     o.ids = ids;

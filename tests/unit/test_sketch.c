@@ -94,7 +94,8 @@ static void check_kernels(int32_t kernels)
             ck_assert(r.confidence > 1.0 / 4 && r.confidence <= 1 && r.no_signal == 0);
             for (int k = 0; k < FA_SCORE_COUNT; k++) {
                 double want = sketch_scores[blocks][i][k];
-                ck_assert_msg(fabs(r.scores[k] - want) < 2e-5, "blocks %d, input %d, %s: %.9g, the oracle says %.9g", blocks, (int)i, fa_score_name(k), r.scores[k], want);
+                ck_assert_msg(fabs(r.scores[k] - want) < 2e-5, "blocks %d, input %d, %s: %.9g, the oracle says %.9g", blocks, (int)i,
+                              fa_score_name(k), r.scores[k], want);
                 ck_assert_double_eq_tol(batch[i].scores[k], r.scores[k], 1e-5);
             }
             /* What the score says is the length of what the residual shows. */
@@ -177,7 +178,8 @@ END_TEST
 
 static void check_estimate(int which, const char *what, uint64_t estimate, uint64_t used)
 {
-    ck_assert_msg((double)estimate > 0.9 * (double)used && (double)estimate < 1.1 * (double)used, "case %d, %s: %llu estimated, %llu used", which, what, (unsigned long long)estimate,
+    ck_assert_msg((double)estimate > 0.9 * (double)used && (double)estimate < 1.1 * (double)used, "case %d, %s: %llu estimated, %llu used", which,
+                  what, (unsigned long long)estimate,
                   (unsigned long long)used);
 }
 
@@ -188,7 +190,8 @@ START_TEST(the_estimate_is_within_a_tenth)
         int32_t threads, batch, k, drop;
         int64_t n, m;
     } cases[] = {
-        {"examples/models/clean.onnx", 1, 4, 16, 0, 24, 20}, {"examples/models/clean.onnx", 3, 8, 4, 0, 30, 0}, {"examples/models/mlp.onnx", 1, 16, 16, 0, 300, 60},
+        {"examples/models/clean.onnx", 1, 4, 16, 0, 24, 20}, {"examples/models/clean.onnx", 3, 8, 4, 0, 30, 0},
+            {"examples/models/mlp.onnx", 1, 16, 16, 0, 300, 60},
         {"examples/models/mlp.onnx", 2, 16, 16, 1, 300, 0},  {"examples/models/mlp.onnx", 2, 32, 8, 0, 40, 300},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -451,7 +454,8 @@ START_TEST(refuses)
         size_t offset;
         int32_t value;
         const char *words;
-    } wrong[] = {{offsetof(fa_sketch_options, k_in), 257, "k_in"}, {offsetof(fa_sketch_options, k_out), -1, "k_out"}, {offsetof(fa_sketch_options, blocks), 3, "blocks"},
+    } wrong[] = {{offsetof(fa_sketch_options, k_in), 257, "k_in"}, {offsetof(fa_sketch_options, k_out), -1, "k_out"},
+                 {offsetof(fa_sketch_options, blocks), 3, "blocks"},
                  {offsetof(fa_sketch_options, topk), -5, "topk"}, {offsetof(fa_sketch_options, batch), 5000, "batch"},
                  {offsetof(fa_sketch_options, drop_misclassified), 2, "drop_misclassified"}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -73,7 +73,8 @@ static void check_same(const fa_sketch *s)
     const fa_sketch_body *a = sketch->body, *b = s->body;
     size_t n = (size_t)a->n_reference, length = (size_t)a->offset[a->n_layer];
     ck_assert(a->n_layer == b->n_layer && a->n_dropped == b->n_dropped && a->n_reference == b->n_reference && a->classes == b->classes);
-    ck_assert(a->options.k_in == b->options.k_in && a->options.k_out == b->options.k_out && a->options.seed == b->options.seed && a->options.beta == b->options.beta &&
+    ck_assert(a->options.k_in == b->options.k_in && a->options.k_out == b->options.k_out && a->options.seed == b->options.seed &&
+              a->options.beta == b->options.beta &&
               a->options.damping == b->options.damping && a->options.ridge == b->options.ridge && a->options.topk == b->options.topk &&
               a->options.blocks == b->options.blocks && a->options.batch == b->options.batch && !strcmp(a->options.layers, b->options.layers));
     ck_assert_mem_eq(a->model_digest, b->model_digest, 16);
@@ -262,7 +263,8 @@ START_TEST(a_header_that_lies)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fa_status status = load_edited(cases[i].from, cases[i].to);
-        ck_assert_msg(status == cases[i].status && strstr(fa_error_message(), cases[i].words), "'%s' to '%s': %s: %s", cases[i].from, cases[i].to, fa_status_name(status),
+        ck_assert_msg(status == cases[i].status && strstr(fa_error_message(), cases[i].words), "'%s' to '%s': %s: %s", cases[i].from, cases[i].to,
+                      fa_status_name(status),
                       fa_error_message());
     }
     /* Names are free. */
@@ -377,7 +379,8 @@ START_TEST(every_allocation_may_fail)
             context->allocator.alloc = failing_alloc;
             status = saving ? fa_sketch_save_file(sketch, other) : fa_sketch_load_file(context, path, &s);
             context->allocator.alloc = fa_system_allocator.alloc;
-            ck_assert_msg(status == (calls > fail_at ? FA_ERR_MEMORY : FA_OK), "%s, allocation %d: %s", saving ? "saving" : "loading", (int)fail_at, fa_error_message());
+            ck_assert_msg(status == (calls > fail_at ? FA_ERR_MEMORY : FA_OK), "%s, allocation %d: %s", saving ? "saving" : "loading", (int)fail_at,
+                          fa_error_message());
             if (status != FA_OK) ck_assert_int_ne(access(other, F_OK), 0);
             fa_sketch_release(s);
             ck_assert_uint_eq(fa_context_memory_used(context), before);
