@@ -30,7 +30,7 @@ static const struct argp_option options[] = {
     {"k-out", KEY_K_OUT, "N", 0, "Eigenvectors on the output side (default 16)", 2},
     {"beta", KEY_BETA, "B", 0, "Exponent of the preconditioner (default 0.25)", 2},
     {"damping", KEY_DAMPING, "D", 0, "Added to every eigenvalue, in units of their mean (default 0.1)", 2},
-    {"ridge", KEY_RIDGE, "R", 0, "Ridge of the scores cone and span (default 0.1)", 2},
+    {"ridge", KEY_RIDGE, "R", 0, "Ridge of the scores cone and span (default 0.5)", 2},
     {"blocks", KEY_BLOCKS, "KIND", 0, "How layers enter the signature: both, plain or layer-unit (default both)", 2},
     {"topk", KEY_TOPK, "K", 0, "References that the score topk looks at (default 5)", 2},
     {"seed", 's', "N", 0, "Seed of random projections (default 0)", 2},

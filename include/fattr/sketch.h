@@ -40,7 +40,7 @@ typedef struct fa_sketch_options {
     int32_t k_out;          /**< on the output side; default 16, 1 to 256 */
     double beta;            /**< exponent of the preconditioner, 0 to 1; default 0.25; negative: default */
     double damping;         /**< added to every eigenvalue, in units of the mean eigenvalue; default 0.1; negative: default */
-    double ridge;           /**< of `cone` and `span`; > 0; default 0.1 */
+    double ridge;           /**< of `cone` and `span`; > 0; default 0.5 */
     int32_t blocks;         /**< FA_BLOCKS_...; default FA_BLOCKS_BOTH */
     int32_t topk;           /**< k of the score `topk`; default 5 */
     const char *layers;     /**< which layers are tapped: comma-separated shell patterns over layer names, the last that matches decides, a leading '!' takes out (and as the

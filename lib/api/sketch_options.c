@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-static const fa_sketch_options defaults = {.struct_size = sizeof defaults, .k_in = 16, .k_out = 16, .beta = 0.25, .damping = 0.1, .ridge = 0.1,
+static const fa_sketch_options defaults = {.struct_size = sizeof defaults, .k_in = 16, .k_out = 16, .beta = 0.25, .damping = 0.1, .ridge = 0.5,
                                            .topk = 5, .batch = 16};
 
 void fa_sketch_options_init(fa_sketch_options *options, size_t size)

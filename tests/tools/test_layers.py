@@ -16,7 +16,7 @@ ALLOWED = {
     "api": {"base", "graph", "onnx", "ops", "kernels", "backend", "sketch", "score"},
     "npz": set(),
 }
-HOMES = {"blis": "kernels", "libxsmm": "kernels", "protobuf-c": "onnx", "onnx.pb-c": "onnx", "jansson": "sketch", "zip.h": "npz", "xxhash": "base"}
+HOMES = {"blis": "kernels", "libxsmm": "kernels", "protobuf-c": "onnx", "onnx.pb-c": "onnx", "zip.h": "npz", "xxhash": "base"}
 
 root = pathlib.Path(sys.argv[1]) / "lib"
 wrong = []

@@ -30,7 +30,7 @@ class Sketch(Handle):
 
         references, calibration: RefSets, or what makes one; calibration inputs are trusted, held out and no references. Without them there is
         neither p-value nor verdict.
-        options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (0.1), blocks ("both", "plain", "layer-unit"), topk (5), layers (shell patterns
+        options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (0.5), blocks ("both", "plain", "layer-unit"), topk (5), layers (shell patterns
         over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), timeout (seconds), and
         progress(stage, done, total), called a few times per second: a true result cancels, an exception cancels and is raised here. Ctrl-C cancels too.
         """
