@@ -93,7 +93,7 @@ class Life(unittest.TestCase):
         cls.context = fattr.Context(threads=2)
         cls.references = images(N_REF, 1)
         cls.model = fattr.Model.load(MODELS / "clean.onnx", context=cls.context)
-        cls.sketch = fattr.Sketch.build(cls.model, cls.references, images(N_CAL, 2))
+        cls.sketch = fattr.Sketch.build(cls.model, cls.references, images(N_CAL, 2), ridge=0.1)
 
     def test_references_explain_themselves(self):
         scorer = fattr.Scorer(self.sketch, self.model, max_batch=8, all_scores=True, residual=True)

@@ -2,9 +2,11 @@
 #include "json.h"
 #include "report_manifest.h"
 
+#include <fcntl.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEY_JSON = 256, KEY_MANIFEST, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCALE, KEY_TITLE, KEY_PENULTIMATE, KEY_OUTPUT };
@@ -113,7 +115,13 @@ static int save(const report *r, const char *path)
     char *temporary = malloc(room);
     if (!temporary) return say_error("out of memory");
     snprintf(temporary, room, "%s.%ld.tmp", path, (long)getpid());
-    FILE *f = fopen(temporary, "w");
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        free(temporary);
+        return say_error("cannot write '%s': it is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
+    }
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
     if (f) {
         write_page(f, r);
         bool failed = ferror(f) != 0;
@@ -124,7 +132,7 @@ static int save(const report *r, const char *path)
         }
     }
     int code = say_error("cannot write '%s': %s", path, strerror(errno));
-    unlink(temporary);
+    if (fd >= 0) unlink(temporary);
     free(temporary);
     return code;
 }

@@ -111,7 +111,11 @@ static fa_status replace(fa_fast *f, int32_t n)
     static fa_status (*const rules[])(fa_fast *, int32_t, bool *) = {fa_fast_conv,  fa_fast_gemm,      fa_fast_join_relu, fa_fast_join_add, fa_fast_unary,
                                                                      fa_fast_broadcast, fa_fast_concat, fa_fast_batchnorm, fa_fast_pool,     fa_fast_mean};
     const fa_node *node = &f->base->node[n];
-    bool done = false;
+    bool done = node->n_out < 1 || node->out[0] < 0; /* nobody wants what the rules would make: it is computed as it stands */
+    if (done) {
+        for (int32_t i = 0; i < node->n_in; i++) FA_TRY(need_value(f, node->in[i]));
+        return FA_OK;
+    }
     for (size_t i = 0; i < sizeof rules / sizeof *rules && !done && !node->domain[0]; i++) FA_TRY(rules[i](f, n, &done));
     if (done) {
         fa_edit_remove_node(&f->edit, n);

@@ -39,6 +39,14 @@ static void begin_pads(const fa_node *node, int32_t axes, fa_tap *t)
     }
 }
 
+/* Row i of a layer's input and output must be input i's: a graph that moves the batch elsewhere would have inputs mixed without a word. */
+static fa_status batch_is_elsewhere(const fa_node *node, const fa_view *v, int64_t batch)
+{
+    char text[FA_SHAPE_TEXT];
+    return fa_fail(FA_ERR_UNSUPPORTED, "node '%s': its tensors are %s for %lld inputs; a layer is attributed only where the first dimension counts inputs", node->name,
+                   fa_shape_text(v->ndim, v->dim, text, sizeof text), (long long)batch);
+}
+
 static void convolution(const fa_node *node, const fa_view *a, const fa_view *d, bool last, fa_tap *t)
 {
     int32_t axes = a->ndim - 2, space = last ? 1 : 2, channel = last ? a->ndim - 1 : 1;
@@ -64,8 +72,7 @@ static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, f
 {
     t->c = a->ndim ? a->dim[a->ndim - 1] : 0;
     int64_t rows = t->c ? a->count / t->c : 0;
-    if (!rows || rows % batch || a->ndim < 2)
-        return fa_fail(FA_ERR_SHAPE, "node '%s': %lld rows of input 0 do not divide among %lld inputs", node->name, (long long)rows, (long long)batch);
+    if (!rows || a->ndim < 2 || (a->ndim == 2 ? rows % batch : a->dim[0] != batch)) return batch_is_elsewhere(node, a, batch);
     t->h = t->oh = rows / batch;
     t->w = t->ow = 1;
     t->stride_h = t->stride_w = t->dilation_h = t->dilation_w = 1;
@@ -80,8 +87,12 @@ static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, f
 fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, fa_tap *out)
 {
     fa_tap t = {.n = batch, .out = layer->out, .groups = layer->groups, .kh = layer->kh, .kw = layer->kw, .has_bias = layer->has_bias};
-    if (strncmp(node->op, "Conv", 4) == 0) convolution(node, a, d, strcmp(node->domain, "fattr") == 0, &t);
-    else FA_TRY(product(node, a, batch, &t));
+    if (strncmp(node->op, "Conv", 4) == 0) {
+        if (a->dim[0] != batch || d->dim[0] != batch) return batch_is_elsewhere(node, a, batch);
+        convolution(node, a, d, strcmp(node->domain, "fattr") == 0, &t);
+    } else {
+        FA_TRY(product(node, a, batch, &t));
+    }
     *out = t;
     return FA_OK;
 }

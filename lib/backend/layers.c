@@ -23,7 +23,7 @@ static bool add_is_bias(const fa_graph *g, int32_t product, int64_t out)
 /* True when node `n` is a layer with weights whose gradient has the form the method needs. */
 static bool describe(const fa_graph *g, const fa_node *node, fa_layer *l)
 {
-    if (node->domain[0] || node->n_in < 2 || node->in[1] < 0 || node->out[0] < 0) return false;
+    if (node->domain[0] || node->n_in < 2 || node->in[0] < 0 || node->in[1] < 0 || node->n_out < 1 || node->out[0] < 0) return false;
     const fa_value *w = &g->value[node->in[1]];
     if (!w->is_initialiser || !fa_dtype_is_real(w->view.dtype) || w->view.count == 0 || g->value[node->in[0]].is_parameter) return false;
     const int64_t *dim = w->view.dim;

@@ -67,7 +67,7 @@ struct fa_file_writer {
 fa_status fa_file_writer_open(fa_context *context, const char *path, fa_file_writer **out)
 {
     struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return fa_fail(FA_ERR_IO, "cannot write '%s': it is a folder", path);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) return fa_fail(FA_ERR_IO, "cannot write '%s': it is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
     size_t n = strlen(path);
     fa_file_writer *w = fa_new(context, sizeof *w + 2 * n + 64);
     if (!w) return FA_ERR_MEMORY;

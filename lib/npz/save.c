@@ -131,7 +131,8 @@ static fa_status replace(const char *temporary, const char *path)
 static fa_status write_beside(const char *path, const member *members, int32_t count)
 {
     struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return npz_fail(FA_ERR_IO, "cannot write '%s': it is a folder", path);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return npz_fail(FA_ERR_IO, "cannot write '%s': it is %s", path, S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
     size_t room = strlen(path) + 64;
     char *temporary = malloc(room);
     if (!temporary) return npz_fail(FA_ERR_MEMORY, "out of memory: %zu bytes", room);

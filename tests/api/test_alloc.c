@@ -14,12 +14,6 @@
 static atomic_long system_calls, system_fail_at = -1;
 static atomic_bool armed;
 
-static bool system_fails(void)
-{
-    if (!atomic_load(&armed)) return false;
-    return atomic_fetch_add(&system_calls, 1) == atomic_load(&system_fail_at);
-}
-
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);
 void *__libc_realloc(void *, size_t);
@@ -32,6 +26,12 @@ void *realloc(void *, size_t);
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define INTERPOSED 1
+static bool system_fails(void)
+{
+    if (!atomic_load(&armed)) return false;
+    return atomic_fetch_add(&system_calls, 1) == atomic_load(&system_fail_at);
+}
+
 void *malloc(size_t n)
 {
     return system_fails() ? NULL : __libc_malloc(n);
@@ -233,13 +233,13 @@ static void scoring_allocates_nothing(const char *name, int64_t batch)
 
 START_TEST(scoring_one_allocates_nothing)
 {
-    scoring_allocates_nothing("clean.onnx", 1);
+    scoring_allocates_nothing(INTERPOSED ? "clean.onnx" : "mlp.onnx", 1);
 }
 END_TEST
 
 START_TEST(scoring_a_batch_allocates_nothing)
 {
-    scoring_allocates_nothing("clean.onnx", 7);
+    if (INTERPOSED) scoring_allocates_nothing("clean.onnx", 7);
     scoring_allocates_nothing("mlp.onnx", 7);
 }
 END_TEST

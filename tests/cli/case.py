@@ -61,7 +61,7 @@ class Case(unittest.TestCase):
         }.items():
             np.savez(cls.at(name + ".npz"), **arrays)
         cls.sketch = cls.at("model.fattr")
-        cls.built = run_json("build", MLP, "--references", cls.at("references.npz"), "--calibration", cls.at("calibration.npz"),
+        cls.built = run_json("build", MLP, "--ridge", 0.1, "--references", cls.at("references.npz"), "--calibration", cls.at("calibration.npz"),
                              "-o", cls.sketch)
 
     @classmethod

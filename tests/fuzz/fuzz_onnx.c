@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/pass.h"
 #include "base/context.h"
+#include "graph/plan.h"
+#include "kernels/kernels.h"
 #include "onnx/onnx.h"
+#include "ops/table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,12 +47,22 @@ static void check_graph(const fa_graph *g)
     for (int32_t i = 0; i < g->n_output; i++) check(g->output[i] >= 0 && g->output[i] < g->n_value);
 }
 
+/* What loading a model does beyond reading it: every rewrite. */
+static void check_program(const fa_graph *g, int32_t kernels)
+{
+    fa_program *program;
+    if (fa_plan_check_ops(g, &fa_op_table_f32) != FA_OK) return;
+    if (fa_program_create(g, g->output[0], kernels, &program) == FA_OK) fa_program_destroy(program);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fa_context context = {.allocator = fa_system_allocator, .memory_limit = 256 << 20};
     fa_graph *graph;
     if (fa_onnx_read_memory(&context, data, size, NULL, &graph) == FA_OK) {
         check_graph(graph);
+        check_program(graph, FA_KERNELS_REFERENCE);
+        if (fa_kernels_available()) check_program(graph, FA_KERNELS_FAST);
         fa_graph_destroy(graph);
     }
     fa_arena arena = {.context = &context};

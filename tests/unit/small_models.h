@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <fattr/fattr.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 

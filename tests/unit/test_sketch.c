@@ -56,6 +56,7 @@ static fa_sketch_options oracle_options(int32_t blocks)
     o.k_in = SKETCH_K_IN;
     o.k_out = SKETCH_K_OUT;
     o.topk = SKETCH_TOPK;
+    o.ridge = 0.1; /* of the oracle's numbers */
     o.blocks = blocks;
     o.batch = 4;
     return o;

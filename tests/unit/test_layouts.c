@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks that put the batch elsewhere than first, and nodes whose outputs nobody wants: refused by name or run right, on both kernel sets. */
+#include "small_models.h"
+
+#include <stdio.h>
+
+static fa_context *context;
+
+static void load(int32_t kernels, const char *name, fa_model **out)
+{
+    char path[1024];
+    fa_context_options o;
+    fa_context_options_init(&o, sizeof o);
+    o.kernels = kernels;
+    OK(fa_context_create(&o, &context));
+    snprintf(path, sizeof path, "%s/tests/%s", FA_SOURCE_ROOT, name);
+    OK(fa_model_load_file(context, path, NULL, out));
+}
+
+static fa_status build(const fa_model *model, fa_sketch **out)
+{
+    float *x = malloc(16 * 256 * sizeof *x);
+    fa_refset *refs;
+    fa_normal(5, 0, 0, 16 * 256, x);
+    OK(fa_refset_create(context, &(fa_array){x, (int64_t[]){16, 1, 16, 16}, 4, FA_FLOAT32, NULL}, 1, NULL, &refs));
+    fa_status status = fa_sketch_build(model, refs, NULL, NULL, out);
+    fa_refset_release(refs);
+    free(x);
+    return status;
+}
+
+static void refused(const char *file, const char *node)
+{
+    for (int32_t kernels = FA_KERNELS_AUTO; kernels <= FA_KERNELS_REFERENCE; kernels++) {
+        fa_model *model;
+        fa_sketch *sketch = NULL;
+        load(kernels, file, &model);
+        FAILS(build(model, &sketch), FA_ERR_UNSUPPORTED, node);
+        ck_assert_ptr_null(sketch);
+        fa_model_release(model);
+        ck_assert_uint_eq(fa_context_memory_used(context), 0);
+        fa_context_release(context);
+    }
+}
+
+START_TEST(a_batch_elsewhere_is_refused)
+{
+    refused("data/graphs/batch_in_channels.onnx", "conv");
+    refused("data/graphs/batch_doubled.onnx", "conv");
+    refused("data/graphs/batch_behind.onnx", "mm");
+}
+END_TEST
+
+START_TEST(unwanted_outputs_do_no_harm)
+{
+    static const char *const files[] = {"fuzz/corpus/onnx/unwanted_output.onnx", "fuzz/corpus/onnx/no_output.onnx"};
+    for (int i = 0; i < 4; i++) {
+        fa_model *model;
+        fa_sketch *sketch;
+        load(i / 2 ? FA_KERNELS_REFERENCE : FA_KERNELS_AUTO, files[i % 2], &model);
+        OK(build(model, &sketch));
+        fa_sketch_release(sketch);
+        fa_model_release(model);
+        fa_context_release(context);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("layouts");
+    TCase *t = tcase_create("layouts");
+    tcase_add_test(t, a_batch_elsewhere_is_refused);
+    tcase_add_test(t, unwanted_outputs_do_no_harm);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
