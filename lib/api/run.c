@@ -64,16 +64,6 @@ static fa_status check_input(const fa_value *v, const fa_array *a, int64_t n)
     return FA_OK;
 }
 
-/* The number of inputs that the file fixes, or 0. */
-static int64_t fixed_batch(const fa_graph *g)
-{
-    for (int32_t i = 0; i < g->n_input; i++) {
-        const fa_value *v = &g->value[g->input[i]];
-        if (v->has_shape && v->declared_ndim > 0 && v->declared[0] > 0) return v->declared[0];
-    }
-    return 0;
-}
-
 static fa_status plan_for(const request *r, int64_t n, fa_plan **out)
 {
     const fa_graph *g = r->graph;
@@ -172,7 +162,7 @@ static fa_status run_whole(const request *r, fa_tensor **out)
 
 static fa_status run(const request *r, fa_tensor **out)
 {
-    int64_t fixed = fixed_batch(r->model->graph), chunk = fixed ? fixed : CHUNK;
+    int64_t fixed = fa_graph_fixed_batch(r->model->graph), chunk = fixed ? fixed : CHUNK;
     fa_plan *plan;
     fa_view one = {0};
     if (fixed && r->n % fixed)

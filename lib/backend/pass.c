@@ -25,16 +25,6 @@ struct fa_pass {
     void *user;
 };
 
-/* The batch a model insists on, or what was asked for. */
-static int64_t choose_batch(const fa_graph *g, int64_t asked)
-{
-    for (int32_t i = 0; i < g->n_input; i++) {
-        const fa_value *v = &g->value[g->input[i]];
-        if (v->has_shape && v->declared_ndim > 0 && v->declared[0] > 0) return v->declared[0];
-    }
-    return asked;
-}
-
 static fa_status input_views(const fa_pass_request *r, int64_t batch, fa_arena *arena, fa_view **out)
 {
     const fa_graph *g = r->program->graph;
@@ -76,7 +66,8 @@ static fa_status build(fa_pass *p, const fa_pass_request *r)
     const fa_graph *g = program->graph;
     size_t layers = (size_t)program->layers.count + 1;
     p->program = program;
-    p->batch = choose_batch(g, r->batch);
+    int64_t fixed = fa_graph_fixed_batch(g);
+    p->batch = fixed ? fixed : r->batch;
     p->tap_layer = fa_arena_array(&p->arena, layers, sizeof *p->tap_layer);
     p->geometry = fa_arena_array(&p->arena, layers, sizeof *p->geometry);
     int32_t *taps = fa_arena_array(&p->arena, layers, sizeof *taps);

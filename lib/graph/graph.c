@@ -50,6 +50,15 @@ int32_t fa_graph_find_value(const fa_graph *graph, const char *name)
     return -1;
 }
 
+int64_t fa_graph_fixed_batch(const fa_graph *g)
+{
+    for (int32_t i = 0; i < g->n_input; i++) {
+        const fa_value *v = &g->value[g->input[i]];
+        if (v->has_shape && v->declared_ndim > 0 && v->declared[0] > 0) return v->declared[0];
+    }
+    return 0;
+}
+
 static fa_status set_producers(fa_graph *g)
 {
     for (int32_t i = 0; i < g->n_value; i++) g->value[i].producer = -1;

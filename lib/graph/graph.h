@@ -68,6 +68,9 @@ const int64_t *fa_node_ints(const fa_node *node, const char *name, int64_t *coun
 /* Index of a value by name, -1 when there is none. */
 int32_t fa_graph_find_value(const fa_graph *graph, const char *name);
 
+/* The number of inputs that the file insists on (a leading dimension that is not open), or 0. */
+int64_t fa_graph_fixed_batch(const fa_graph *graph);
+
 /* Sorts nodes topologically, sets producers and `is_parameter`, and checks: every input is produced by exactly one place, no cycle. (That
  * names of values are distinct is the builder's to see to.) The last step of building a graph. FA_ERR_FORMAT names the node. */
 fa_status fa_graph_finish(fa_graph *graph);
