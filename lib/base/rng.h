@@ -8,7 +8,4 @@
  * so that any thread can make any element. */
 void fa_philox(uint64_t key, uint64_t counter_low, uint64_t counter_high, uint32_t out[4]);
 
-/* Standard normal numbers `first` ... `first + n - 1` of stream (key, stream), by Box and Muller in double precision. */
-void fa_normal(uint64_t key, uint64_t stream, uint64_t first, int64_t n, float *out);
-
 #endif

@@ -2,7 +2,7 @@
 #include "sketch/eigen.h"
 
 #include "base/error.h"
-#include "base/rng.h"
+#include "kernels/normal.h"
 #include "sketch/eigen_dense.h"
 
 #include <float.h>

@@ -3,7 +3,7 @@
 
 #include "base/context.h"
 #include "base/error.h"
-#include "base/rng.h"
+#include "kernels/normal.h"
 #include "sketch/eigen.h"
 
 #include <math.h>

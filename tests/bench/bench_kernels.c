@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GFLOP/s of the kernels on one thread, for the layers of the example networks: bench-kernels */
 #include "base/context.h"
-#include "base/rng.h"
 #include "kernels/conv.h"
+#include "kernels/normal.h"
 #include "kernels/outer.h"
 
 #include <stdio.h>

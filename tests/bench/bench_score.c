@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Microseconds of what comes after the passes, on one thread, as JSON: bench-score [references ...] */
-#include "base/rng.h"
+#include "kernels/normal.h"
 #include "score/cholesky.h"
 #include "score/scores.h"
 #include "score/space.h"

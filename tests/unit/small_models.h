@@ -2,8 +2,8 @@
 #ifndef TEST_SMALL_MODELS_H
 #define TEST_SMALL_MODELS_H
 
-#include "base/rng.h"
 
+#include "kernels/normal.h"
 #include <check.h>
 #include <fattr/fattr.h>
 #include <stdbool.h>

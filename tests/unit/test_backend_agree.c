@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "graph/edit.h"
 #include "kernels/kernels.h"
+#include "kernels/normal.h"
 
 #define CLASSES 5
 #define BATCH 3

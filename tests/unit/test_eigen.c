@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/rng.h"
+#include "kernels/normal.h"
 #include "sketch/eigen.h"
 
 #include <check.h>

@@ -2,6 +2,7 @@
 #include "base/context.h"
 #include "base/rng.h"
 #include "kernels/conv.h"
+#include "kernels/normal.h"
 #include "kernels/outer.h"
 
 #include <check.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Networks that put the batch elsewhere than first, and nodes whose outputs nobody wants: refused by name or run right, on both kernel sets. */
+#include "kernels/normal.h"
 #include "small_models.h"
 
 #include <stdio.h>

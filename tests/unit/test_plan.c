@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "graph/edit.h"
 #include "graph/plan.h"
+#include "kernels/normal.h"
 #include "ops/table.h"
 
 static fa_context *context;

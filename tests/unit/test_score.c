@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "../data/oracle_scores.h"
 #include "base/rng.h"
+#include "kernels/normal.h"
 #include "score/aggregate.h"
 #include "score/cholesky.h"
 #include "score/conformal.h"
