@@ -18,6 +18,14 @@ static inline float fa_float_from_bfloat16(uint16_t h)
     return fa_float_from_bits((uint32_t)h << 16);
 }
 
+/* To nearest, ties to even; what is too large becomes infinite. Not for NaN. */
+static inline uint16_t fa_bfloat16_from_float(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
 static inline float fa_float_from_half(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;

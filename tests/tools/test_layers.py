@@ -10,10 +10,11 @@ ALLOWED = {
     "onnx": {"base", "graph"},
     "ops": {"base", "graph"},
     "kernels": {"base"},
+    "sampler": {"base", "kernels"},
     "backend": {"base", "graph", "ops", "kernels"},
-    "sketch": {"base", "graph", "kernels", "backend"},
-    "score": {"base", "graph", "kernels", "backend", "sketch"},
-    "api": {"base", "graph", "onnx", "ops", "kernels", "backend", "sketch", "score"},
+    "sketch": {"base", "graph", "kernels", "sampler", "backend"},
+    "score": {"base", "graph", "kernels", "sampler", "backend", "sketch"},
+    "api": {"base", "graph", "onnx", "ops", "kernels", "sampler", "backend", "sketch", "score"},
     "npz": set(),
 }
 HOMES = {"blis": "kernels", "libxsmm": "kernels", "protobuf-c": "onnx", "onnx.pb-c": "onnx", "zip.h": "npz", "xxhash": "base"}

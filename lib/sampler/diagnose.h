@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_SAMPLER_DIAGNOSE_H
+#define FA_SAMPLER_DIAGNOSE_H
+
+#include "base/alloc.h"
+
+/* Whether chains have mixed and draws say enough, from the references' loss traces (mixing.h). A reference whose loss stood still (mixing.h) in every chain,
+ * or is not finite, counts with ess 0, split R-hat 1 and drift 0. All figures are finite. */
+
+typedef struct fa_diagnosis {
+    double ess;            /* effective sample size of a reference's loss trace: summed over chains, median over references */
+    double ess_min;        /* smallest over references */
+    double split_rhat;     /* median over references */
+    double split_rhat_max; /* largest over references */
+    double drift;          /* fa_mixing_drift(): median over references, largest over chains */
+    double signal;         /* signal to noise of the couplings: standard deviation of the off-diagonal ones over 1 / sqrt(ess), about the sampling error of
+                              one that is 0; 0 with fewer than two references that moved */
+    double moved;          /* share of the references whose losses did not stand still */
+    int64_t shortest;      /* draws of the shortest chain */
+} fa_diagnosis;
+
+#define FA_DIAGNOSE_REFERENCES 256 /* at most as many are looked at, evenly spaced */
+
+/* trace [n, draws] row-major: losses of n references (> 0); chain c has draws offset[c] ... offset[c + 1] - 1, offset[n_chain] = draws. */
+fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_t draws, const int64_t *offset, int32_t n_chain, fa_diagnosis *out);
+size_t fa_diagnose_bytes(int64_t n, int64_t draws);
+
+/* The verdict in words with the option to change: static text. loss_before and loss_after: mean loss of the references at the trained weights and over the
+ * draws; "left the basin" when it rose by more than 1, the probability of the right answer by a factor e down. */
+const char *fa_diagnosis_verdict(const fa_diagnosis *diagnosis, int32_t sampler_kind, double loss_before, double loss_after);
+
+#endif
