@@ -146,7 +146,7 @@ static double element(const fa_view *v, int64_t i)
 fa_status fa_fast_batchnorm(fa_fast *f, int32_t n, bool *done)
 {
     const fa_node *node = &f->base->node[n];
-    if (strcmp(node->op, "BatchNormalization") != 0 || node->n_in != 5 || twin_of(f, node->in[0]) < 0 || fa_node_int(node, "training_mode", 0)) return FA_OK;
+    if (strcmp(node->op, "BatchNormalization") != 0 || node->n_in != 5 || twin_of(f, node->in[0]) < 0 || node->n_out != 1 || fa_node_int(node, "training_mode", 0)) return FA_OK;
     if (node->opset < 9) return FA_OK;
     for (int32_t o = 1; o < node->n_out; o++)
         if (node->out[o] >= 0) return FA_OK;

@@ -65,7 +65,7 @@ static bool find_pair(const fa_edit *e, int32_t norm, const int32_t *keep, int32
     const fa_graph *g = e->graph;
     const fa_node *n = &g->node[norm];
     int32_t reader;
-    if (!n->op || strcmp(n->op, "BatchNormalization") != 0 || n->domain[0] || n->n_in != 5 || fa_node_int(n, "training_mode", 0)) return false;
+    if (!n->op || strcmp(n->op, "BatchNormalization") != 0 || n->domain[0] || n->n_in != 5 || n->n_out != 1 || fa_node_int(n, "training_mode", 0)) return false;
     p->norm = norm;
     p->layer = n->in[0] < 0 ? -1 : g->value[n->in[0]].producer;
     if (p->layer < 0 || is_kept(g, n->in[0], keep, n_keep) || fa_edit_consumers(e, n->in[0], &reader) != 1) return false;

@@ -10,6 +10,23 @@ fa_status FA_R(fa_op_need)(const fa_op_setup *s, int32_t min_in, int32_t max_in,
     return FA_OK;
 }
 
+fa_status FA_R(fa_op_need_real)(const fa_op_setup *s)
+{
+    for (int32_t i = 0; i < s->n_in; i++)
+        if (s->in[i] && !fa_dtype_is_real(s->in[i]->dtype))
+            return fa_fail(FA_ERR_DTYPE, "%s of %s (input %d) is not supported", s->node->op, fa_dtype_name(s->in[i]->dtype), i);
+    return FA_OK;
+}
+
+fa_status FA_R(fa_op_need_count)(const fa_op_setup *s, int32_t input, int64_t count)
+{
+    char text[FA_SHAPE_TEXT];
+    const fa_view *v = s->in[input];
+    if (v->count == count) return FA_OK;
+    return fa_fail(FA_ERR_SHAPE, "input %d has shape %s, %lld elements are needed", input, fa_shape_text(v->ndim, v->dim, text, sizeof text),
+                   (long long)count);
+}
+
 fa_status FA_R(fa_op_constant_ints)(const fa_op_setup *s, int32_t input, const char *what, const int64_t **data, int64_t *count)
 {
     const fa_view *v = s->in[input];

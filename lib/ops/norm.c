@@ -2,104 +2,9 @@
 #include "ops/walk.h"
 
 #include <math.h>
-#include <string.h>
 
-/* BatchNormalization with the statistics it was given (inference), and the family that takes statistics from the input itself: rows of elements
- * are brought to mean 0 and variance 1. */
-
-static fa_status need_real(const fa_op_setup *s)
-{
-    for (int32_t i = 0; i < s->n_in; i++)
-        if (s->in[i] && !fa_dtype_is_real(s->in[i]->dtype))
-            return fa_fail(FA_ERR_DTYPE, "%s of %s (input %d) is not supported", s->node->op, fa_dtype_name(s->in[i]->dtype), i);
-    return FA_OK;
-}
-
-static fa_status need_count(const fa_op_setup *s, int32_t input, int64_t count)
-{
-    char text[FA_SHAPE_TEXT];
-    const fa_view *v = s->in[input];
-    if (v->count == count) return FA_OK;
-    return fa_fail(FA_ERR_SHAPE, "input %d has shape %s, %lld elements are needed", input, fa_shape_text(v->ndim, v->dim, text, sizeof text),
-                   (long long)count);
-}
-
-typedef struct batch_norm {
-    int64_t n, channels, inner;
-    double epsilon;
-} batch_norm;
-
-static fa_status batch_prepare(fa_op_setup *s)
-{
-    FA_TRY(FA_R(fa_op_need)(s, 5, 5, 5));
-    FA_TRY(need_real(s));
-    const fa_node *node = s->node;
-    const fa_view *x = s->in[0];
-    bool training = fa_node_int(node, "training_mode", 0) != 0;
-    for (int32_t i = 1; i < s->n_out; i++) training |= node->opset < 7 && node->out[i] >= 0 && !fa_node_int(node, "is_test", 0);
-    if (training) return fa_fail(FA_ERR_UNSUPPORTED, "BatchNormalization in training mode; export the model for inference");
-    if (x->ndim < 2) return fa_fail(FA_ERR_SHAPE, "input 0 has %d dimensions, at least 2 are needed", x->ndim);
-    batch_norm *p = fa_arena_new(s->arena, sizeof *p);
-    if (!p) return FA_ERR_MEMORY;
-    bool spatial = node->opset >= 9 || fa_node_int(node, "spatial", 1) != 0; /* without: statistics of each element apart */
-    p->n = x->dim[0];
-    p->channels = x->dim[1];
-    p->inner = 1;
-    for (int32_t i = 2; i < x->ndim; i++) *(spatial ? &p->inner : &p->channels) *= x->dim[i];
-    p->epsilon = (double)fa_node_float(node, "epsilon", 1e-5F);
-    for (int32_t i = 1; i < 5; i++) FA_TRY(need_count(s, i, p->channels));
-    if (!p->inner || !p->channels) p->n = 0;
-    /* Further outputs are the running and saved mean and variance: at inference, what went in. */
-    for (int32_t i = 0; i < s->n_out; i++) {
-        const fa_view *like = i ? s->in[i % 2 ? 3 : 4] : x;
-        FA_TRY(FA_R(fa_op_set)(&s->out[i], like->dtype, like->ndim, like->dim));
-    }
-    s->params = p;
-    return FA_OK;
-}
-
-static void batch_forward(const fa_op_call *call)
-{
-    const batch_norm *p = call->params;
-    const fa_real *x = call->in[0]->data, *scale = call->in[1]->data, *bias = call->in[2]->data, *mean = call->in[3]->data, *var = call->in[4]->data;
-    for (int32_t i = 1; i < call->n_out; i++)
-        if (call->out[i] && call->out[i]->data && p->channels)
-            memcpy(call->out[i]->data, call->in[i % 2 ? 3 : 4]->data, (size_t)p->channels * sizeof(fa_real));
-    if (!call->out[0] || !call->out[0]->data) return;
-    fa_real *y = call->out[0]->data;
-    for (int64_t n = 0; n < p->n; n++)
-        for (int64_t c = 0; c < p->channels; c++) {
-            fa_real a = (fa_real)((double)scale[c] / sqrt((double)var[c] + p->epsilon)), m = mean[c], b = bias[c];
-            for (int64_t i = 0; i < p->inner; i++, x++, y++) *y = (*x - m) * a + b;
-        }
-}
-
-static void batch_backward(const fa_op_call *call)
-{
-    const batch_norm *p = call->params;
-    const fa_real *x = call->in[0]->data, *scale = call->in[1]->data, *mean = call->in[3]->data, *var = call->in[4]->data, *g = call->grad_out[0];
-    fa_real *gx = call->grad_in[0], *gs = call->grad_in[1], *gb = call->grad_in[2], *gm = call->grad_in[3], *gv = call->grad_in[4];
-    for (int64_t plane = 0; g && plane < p->n * p->channels; plane++) {
-        int64_t c = plane % p->channels, at = plane * p->inner;
-        double inv = 1 / sqrt((double)var[c] + p->epsilon), sum = 0, moment = 0;
-        fa_real a = (fa_real)((double)scale[c] * inv);
-        for (int64_t i = at; gx && i < at + p->inner; i++) gx[i] += g[i] * a;
-        if (!gs && !gb && !gm && !gv) continue;
-        for (int64_t i = at; i < at + p->inner; i++) {
-            sum += (double)g[i];
-            moment += (double)g[i] * ((double)x[i] - (double)mean[c]);
-        }
-        if (gs) gs[c] += (fa_real)(moment * inv);
-        if (gb) gb[c] += (fa_real)sum;
-        if (gm) gm[c] -= (fa_real)(sum * (double)scale[c] * inv);
-        if (gv) gv[c] -= (fa_real)(0.5 * moment * (double)scale[c] * inv * inv * inv);
-    }
-    for (int32_t i = 1; i < call->n_out; i++) { /* outputs that repeat the statistics */
-        fa_real *to = i % 2 ? gm : gv;
-        const fa_real *from = call->grad_out[i];
-        for (int64_t c = 0; to && from && c < p->channels; c++) to[c] += from[c];
-    }
-}
+/* The family that takes statistics from each input itself: rows of elements are brought to mean 0 and variance 1. BatchNormalization, whose
+ * statistics are given or those of all inputs together, is in batchnorm.c. */
 
 /* Row r covers elements r * length ...; element j of it takes scale and bias number r % period * step + j / span. */
 typedef struct row_norm {
@@ -128,10 +33,10 @@ static int64_t product(const fa_view *v, int32_t from, int32_t to)
 static fa_status instance_prepare(fa_op_setup *s)
 {
     FA_TRY(FA_R(fa_op_need)(s, 3, 3, 1));
-    FA_TRY(need_real(s));
+    FA_TRY(FA_R(fa_op_need_real)(s));
     const fa_view *x = s->in[0];
     if (x->ndim < 3) return fa_fail(FA_ERR_SHAPE, "input 0 has %d dimensions, at least 3 are needed", x->ndim);
-    for (int32_t i = 1; i < 3; i++) FA_TRY(need_count(s, i, x->dim[1]));
+    for (int32_t i = 1; i < 3; i++) FA_TRY(FA_R(fa_op_need_count)(s, i, x->dim[1]));
     row_norm p = {.rows = x->dim[0] * x->dim[1], .length = product(x, 2, x->ndim), .period = x->dim[1], .step = 1};
     p.span = p.length;
     return row_finish(s, &p);
@@ -140,7 +45,7 @@ static fa_status instance_prepare(fa_op_setup *s)
 static fa_status group_prepare(fa_op_setup *s)
 {
     FA_TRY(FA_R(fa_op_need)(s, 3, 3, 1));
-    FA_TRY(need_real(s));
+    FA_TRY(FA_R(fa_op_need_real)(s));
     const fa_view *x = s->in[0];
     int64_t groups = fa_node_int(s->node, "num_groups", 0);
     if (x->ndim < 2) return fa_fail(FA_ERR_SHAPE, "input 0 has %d dimensions, at least 2 are needed", x->ndim);
@@ -148,7 +53,7 @@ static fa_status group_prepare(fa_op_setup *s)
         return fa_fail(FA_ERR_SHAPE, "%lld channels in %lld groups", (long long)x->dim[1], (long long)groups);
     bool each = s->node->opset >= 21; /* scale and bias of each channel; of each group before */
     int64_t members = x->dim[1] / groups, inner = product(x, 2, x->ndim);
-    for (int32_t i = 1; i < 3; i++) FA_TRY(need_count(s, i, each ? x->dim[1] : groups));
+    for (int32_t i = 1; i < 3; i++) FA_TRY(FA_R(fa_op_need_count)(s, i, each ? x->dim[1] : groups));
     row_norm p = {.rows = x->dim[0] * groups, .length = members * inner, .period = groups, .step = each ? members : 1};
     p.span = each ? inner : p.length;
     return row_finish(s, &p);
@@ -157,13 +62,13 @@ static fa_status group_prepare(fa_op_setup *s)
 static fa_status layer_prepare(fa_op_setup *s)
 {
     FA_TRY(FA_R(fa_op_need)(s, 2, 3, 3));
-    FA_TRY(need_real(s));
+    FA_TRY(FA_R(fa_op_need_real)(s));
     const fa_view *x = s->in[0];
     int32_t axis;
     FA_TRY(FA_R(fa_op_axis)(fa_node_int(s->node, "axis", -1), x->ndim, &axis));
     row_norm p = {.rows = product(x, 0, axis), .length = product(x, axis, x->ndim), .period = 1, .span = 1};
     for (int32_t i = 1; i < s->n_in; i++)
-        if (s->in[i]) FA_TRY(need_count(s, i, p.length));
+        if (s->in[i]) FA_TRY(FA_R(fa_op_need_count)(s, i, p.length));
     int64_t dim[FA_MAX_DIMS];
     for (int32_t i = 0; i < x->ndim; i++) dim[i] = i < axis ? x->dim[i] : 1;
     for (int32_t i = 1; i < s->n_out; i++) FA_TRY(FA_R(fa_op_set)(&s->out[i], FA_FLOAT32, x->ndim, dim));
@@ -244,7 +149,7 @@ typedef struct lrn {
 static fa_status lrn_prepare(fa_op_setup *s)
 {
     FA_TRY(FA_R(fa_op_need)(s, 1, 1, 1));
-    FA_TRY(need_real(s));
+    FA_TRY(FA_R(fa_op_need_real)(s));
     const fa_view *x = s->in[0];
     int64_t size = fa_node_int(s->node, "size", 0);
     if (x->ndim < 2) return fa_fail(FA_ERR_SHAPE, "input 0 has %d dimensions, at least 2 are needed", x->ndim);
@@ -313,8 +218,6 @@ static void lrn_backward(const fa_op_call *call)
     {.name = op, .domain = "", .since = first, .until = last, .back_in = 3, .prepare = prepare_, .forward = row_forward, .backward = row_backward}
 
 const fa_op FA_R(fa_ops_norm)[] = {
-    {.name = "BatchNormalization", .domain = "", .since = 1, .until = FA_OPSET_ANY, .back_in = 1 | 2 | 8 | 16, .prepare = batch_prepare,
-     .forward = batch_forward, .backward = batch_backward},
     ROWS("InstanceNormalization", 1, FA_OPSET_ANY, instance_prepare),
     ROWS("LayerNormalization", 17, FA_OPSET_ANY, layer_prepare),
     ROWS("GroupNormalization", 18, FA_OPSET_ANY, group_prepare),

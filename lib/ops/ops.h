@@ -23,18 +23,22 @@ typedef FA_REAL fa_real;
 extern const fa_op FA_R(fa_ops_activation)[], FA_R(fa_ops_prelu)[], FA_R(fa_ops_clip)[], FA_R(fa_ops_arithmetic)[], FA_R(fa_ops_variadic)[],
     FA_R(fa_ops_compare)[], FA_R(fa_ops_reduce)[], FA_R(fa_ops_softmax)[], FA_R(fa_ops_shape)[], FA_R(fa_ops_join)[], FA_R(fa_ops_slice)[],
     FA_R(fa_ops_cast)[], FA_R(fa_ops_constant)[], FA_R(fa_ops_transpose)[], FA_R(fa_ops_pad)[], FA_R(fa_ops_gather)[], FA_R(fa_ops_conv)[],
-    FA_R(fa_ops_pool)[], FA_R(fa_ops_norm)[], FA_R(fa_ops_gemm)[], FA_R(fa_ops_matmul)[];
+    FA_R(fa_ops_pool)[], FA_R(fa_ops_norm)[], FA_R(fa_ops_batchnorm)[], FA_R(fa_ops_gemm)[], FA_R(fa_ops_matmul)[];
 /* All of them, for a table. */
 #define FA_OP_FAMILIES                                                                                                                               \
     FA_R(fa_ops_activation), FA_R(fa_ops_prelu), FA_R(fa_ops_clip), FA_R(fa_ops_arithmetic), FA_R(fa_ops_variadic), FA_R(fa_ops_compare),            \
     FA_R(fa_ops_reduce), FA_R(fa_ops_softmax), FA_R(fa_ops_shape), FA_R(fa_ops_join), FA_R(fa_ops_slice), FA_R(fa_ops_cast),                         \
     FA_R(fa_ops_constant), FA_R(fa_ops_transpose), FA_R(fa_ops_pad), FA_R(fa_ops_gather), FA_R(fa_ops_conv), FA_R(fa_ops_pool),                      \
-    FA_R(fa_ops_norm), FA_R(fa_ops_gemm), FA_R(fa_ops_matmul)
+    FA_R(fa_ops_norm), FA_R(fa_ops_batchnorm), FA_R(fa_ops_gemm), FA_R(fa_ops_matmul)
 
 /* Helpers that families share. */
 
 /* fa_fail(FA_ERR_UNSUPPORTED/...) unless input `i` is present. */
 fa_status FA_R(fa_op_need)(const fa_op_setup *s, int32_t min_in, int32_t max_in, int32_t max_out);
+/* FA_ERR_DTYPE unless every input that is present is real. */
+fa_status FA_R(fa_op_need_real)(const fa_op_setup *s);
+/* FA_ERR_SHAPE unless input `input`, which is present, has `count` elements in whatever shape. */
+fa_status FA_R(fa_op_need_count)(const fa_op_setup *s, int32_t input, int64_t count);
 /* Contents of an int64 input known at plan time; FA_ERR_UNSUPPORTED with `what` when it is computed from data. */
 fa_status FA_R(fa_op_constant_ints)(const fa_op_setup *s, int32_t input, const char *what, const int64_t **data, int64_t *count);
 /* Negative axes count from the end; FA_ERR_SHAPE when out of range. */

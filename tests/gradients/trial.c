@@ -181,6 +181,8 @@ fa_status trial_begin(trial *t, fa_context *context, const gradient_case *c)
     if (colon) *colon = '\0';
     t->node.n_in = words(t, c->inputs, word, MOST_IN);
     for (int32_t i = 0; i < t->node.n_in; i++) read_input(t, i, word[i]);
+    t->node.out = memory(t, (size_t)t->node.n_out, sizeof *t->node.out); /* all wanted */
+    for (int32_t o = 0; o < t->node.n_out; o++) t->node.out[o] = o;
     t->node.n_attr = words(t, c->attrs, word, 64);
     t->node.attr = memory(t, (size_t)t->node.n_attr + 1, sizeof *t->node.attr);
     for (int32_t i = 0; i < t->node.n_attr; i++) read_attribute(t, &t->node.attr[i], word[i]);
