@@ -191,7 +191,7 @@ static fa_status run_on_kernels(request *r, fa_tensor **out)
     r->ops = &fa_op_table_f32;
     if (m->context->kernels == FA_KERNELS_FAST && v->producer >= 0 && !v->is_parameter) {
         FA_TRY(fa_program_create(m->graph, r->value, FA_KERNELS_FAST, &program));
-        r->graph = program->graph;
+        r->graph = program->evaluation.graph;
         r->ops = program->ops;
     }
     fa_status status = run(r, out);

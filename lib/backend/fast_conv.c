@@ -2,22 +2,22 @@
 #include "backend/fast_ops.h"
 #include "kernels/conv.h"
 #include "kernels/nhwc.h"
+#include "kernels/weights.h"
 #include "ops/window.h"
 
 #include <string.h>
 
-enum { X, PACKED, BIAS, RESIDUAL, PACKED_GRADIENT, INPUTS };
-
 typedef struct conv {
     const fa_conv *forward, *gradient;
-    int64_t n;
+    fa_conv_geometry geometry;
+    int64_t n, stride_out, stride_in; /* strides: of the weights as their gradient is wanted */
     bool relu;
 } conv;
 
 static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
 {
     char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
-    const fa_view *residual = s->in[RESIDUAL], *y = &s->out[0];
+    const fa_view *residual = s->in[FA_FAST_RESIDUAL], *y = &s->out[0];
     if (residual && (residual->ndim != y->ndim || memcmp(residual->dim, y->dim, (size_t)y->ndim * sizeof *y->dim) != 0))
         return fa_fail(FA_ERR_SHAPE, "%s is added to %s", fa_shape_text(residual->ndim, residual->dim, have, sizeof have),
                        fa_shape_text(y->ndim, y->dim, want, sizeof want));
@@ -28,18 +28,26 @@ static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
     c->forward = fa_conv_new(s->arena, isa, g, FA_CONV_FORWARD);
     c->gradient = fa_conv_new(s->arena, isa, g, FA_CONV_DATA_GRADIENT);
     if (!c->forward || !c->gradient) return FA_ERR_MEMORY;
+    c->geometry = *g;
     c->n = n;
     c->relu = fa_node_int(s->node, "relu", 0) != 0;
     s->params = c;
     s->scratch = fa_conv_scratch(c->forward);
     if (fa_conv_scratch(c->gradient) > s->scratch) s->scratch = fa_conv_scratch(c->gradient);
+    if (s->in[FA_FAST_WEIGHT]) {
+        int64_t count;
+        const int64_t *strides = fa_node_ints(s->node, "weight_strides", &count);
+        c->stride_out = strides[0];
+        c->stride_in = strides[1];
+        if (fa_weights_scratch(g, n) > s->scratch) s->scratch = fa_weights_scratch(g, n);
+    }
     s->flops = 2.0 * (double)n * (double)(g->oh * g->ow) * (double)g->out * (double)(g->c / g->groups) * (double)(g->kh * g->kw);
     return FA_OK;
 }
 
 static fa_status conv_prepare(fa_op_setup *s)
 {
-    const fa_view *x = s->in[X];
+    const fa_view *x = s->in[FA_FAST_X];
     int64_t count;
     const int64_t *weight = fa_node_ints(s->node, "weight_shape", &count), groups = fa_node_int(s->node, "group", 1);
     if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "a convolution of %s is not supported", fa_dtype_name(x->dtype));
@@ -62,7 +70,7 @@ static fa_status conv_prepare(fa_op_setup *s)
 
 static fa_status gemm_prepare(fa_op_setup *s)
 {
-    const fa_view *x = s->in[X];
+    const fa_view *x = s->in[FA_FAST_X];
     int64_t count, dim[FA_MAX_DIMS] = {0};
     const int64_t *weight = fa_node_ints(s->node, "weight_shape", &count);
     if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "a matrix product of %s is not supported", fa_dtype_name(x->dtype));
@@ -82,42 +90,91 @@ static void forward(const fa_op_call *call)
     const conv *c = call->params;
     fa_conv_run(c->forward, &(fa_conv_data){
                                 .n = c->n,
-                                .in = call->in[X]->data,
-                                .packed = call->in[PACKED]->data,
-                                .bias = call->in[BIAS] ? call->in[BIAS]->data : NULL,
-                                .residual = call->in[RESIDUAL] ? call->in[RESIDUAL]->data : NULL,
+                                .in = call->in[FA_FAST_X]->data,
+                                .packed = call->in[FA_FAST_PACKED]->data,
+                                .bias = call->in[FA_FAST_BIAS] ? call->in[FA_FAST_BIAS]->data : NULL,
+                                .residual = call->in[FA_FAST_RESIDUAL] ? call->in[FA_FAST_RESIDUAL]->data : NULL,
                                 .out = call->out[0]->data,
                                 .relu = c->relu,
                                 .scratch = call->scratch,
                             });
 }
 
+static void clear(const fa_op_call *call, int32_t input)
+{
+    if (call->grad_in[input] && !call->accumulate[input]) memset(call->grad_in[input], 0, (size_t)call->in[input]->count * sizeof(float));
+}
+
 static void backward(const fa_op_call *call)
 {
     const conv *c = call->params;
+    const fa_conv_geometry *geometry = &c->geometry;
     const float *g = call->grad_out[0];
-    float *gx = call->grad_in[X], *gr = call->grad_in[RESIDUAL];
-    if (!g) {
-        if (gx && !call->accumulate[X]) memset(gx, 0, (size_t)call->in[X]->count * sizeof *gx);
-        if (gr && !call->accumulate[RESIDUAL]) memset(gr, 0, (size_t)call->in[RESIDUAL]->count * sizeof *gr);
-        return;
-    }
+    float *gx = call->grad_in[FA_FAST_X], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
+    for (int32_t i = 0; i < FA_FAST_INPUTS; i++)
+        if (!g || i == FA_FAST_BIAS || i == FA_FAST_WEIGHT) clear(call, i);
+    if (!g) return;
+    if (gw)
+        fa_weights_run(fa_kernels_isa(), geometry, &(fa_weights_data){
+                                                       .n = c->n,
+                                                       .in = call->in[FA_FAST_X]->data,
+                                                       .d = g,
+                                                       .stride_out = c->stride_out,
+                                                       .stride_in = c->stride_in,
+                                                       .stride_position = 1,
+                                                       .gradient = gw,
+                                                       .scratch = call->scratch,
+                                                   });
+    if (gb) fa_weights_bias(c->n * geometry->oh * geometry->ow, geometry->out, g, gb);
     if (gx)
         fa_conv_run(c->gradient, &(fa_conv_data){
                                      .n = c->n,
                                      .in = g,
-                                     .packed = call->in[PACKED_GRADIENT]->data,
-                                     .residual = call->accumulate[X] ? gx : NULL,
+                                     .packed = call->in[FA_FAST_PACKED_GRADIENT]->data,
+                                     .residual = call->accumulate[FA_FAST_X] ? gx : NULL,
                                      .out = gx,
                                      .scratch = call->scratch,
                                  });
-    if (gr) fa_copy_or_add(call->in[RESIDUAL]->count, g, gr, call->accumulate[RESIDUAL]);
+    if (gr) fa_copy_or_add(call->in[FA_FAST_RESIDUAL]->count, g, gr, call->accumulate[FA_FAST_RESIDUAL]);
+}
+
+typedef struct packing {
+    fa_conv_geometry geometry;
+    fa_conv_direction direction;
+    int64_t stride_out, stride_in;
+} packing;
+
+static fa_status pack_prepare(fa_op_setup *s)
+{
+    int64_t count;
+    packing *p = fa_arena_new(s->arena, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    const int64_t *strides = fa_node_ints(s->node, "weight_strides", &count);
+    memcpy(&p->geometry, fa_node_ints(s->node, "geometry", &count), sizeof p->geometry);
+    p->direction = fa_node_int(s->node, "gradient", 0) ? FA_CONV_DATA_GRADIENT : FA_CONV_FORWARD;
+    p->stride_out = strides[0];
+    p->stride_in = strides[1];
+    s->params = p;
+    const int64_t floats = (int64_t)fa_conv_packed_floats(&p->geometry, p->direction);
+    return FA_R(fa_op_set)(&s->out[0], FA_FLOAT32, 1, &floats);
+}
+
+static void pack_forward(const fa_op_call *call)
+{
+    const packing *p = call->params;
+    fa_conv_pack(&p->geometry, p->direction, call->in[0]->data, p->stride_out, p->stride_in, 1, call->out[0]->data);
 }
 
 #define FAST(name_, prepare_)                                                                                                                            \
     {                                                                                                                                                    \
-        .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = 1u << PACKED_GRADIENT,         \
-        .prepare = prepare_, .forward = forward, .backward = backward                                                                                    \
+        .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES,                                           \
+        .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X, .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT,                   \
+        .first_for = 1u << FA_FAST_WEIGHT, .prepare = prepare_, .forward = forward, .backward = backward                                                 \
     }
 
-const fa_op fa_fast_ops_conv[] = {FAST("ConvNhwc", conv_prepare), FAST("GemmFast", gemm_prepare), {0}};
+const fa_op fa_fast_ops_conv[] = {
+    FAST("ConvNhwc", conv_prepare),
+    FAST("GemmFast", gemm_prepare),
+    {.name = "PackConv", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_STOPS, .prepare = pack_prepare, .forward = pack_forward},
+    {0},
+};

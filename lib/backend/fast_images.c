@@ -44,9 +44,8 @@ fa_status fa_fast_unary(fa_fast *f, int32_t n, bool *done)
 /* Number of channels of a constant [c, 1, 1] or [1, c, 1, 1], 1 for a single number, or 0. */
 static int64_t per_channel(const fa_fast *f, int32_t value)
 {
-    if (value < 0 || value >= f->base->n_value || !f->base->value[value].is_initialiser) return 0;
-    const fa_view *v = &f->base->value[value].view;
-    if (!fa_dtype_is_real(v->dtype) || v->ndim > 4) return 0;
+    const fa_view *v = value < f->base->n_value ? fa_graph_constant(f->base, value) : NULL;
+    if (!v || !fa_dtype_is_real(v->dtype) || v->ndim > 4) return 0;
     if (v->count == 1) return 1;
     return v->ndim >= 3 && v->dim[v->ndim - 3] == v->count ? v->count : 0;
 }
@@ -60,12 +59,29 @@ static fa_status new_row(fa_fast *f, const char *name, int64_t channels, int32_t
     return FA_OK;
 }
 
+/* The same of a value that varies. */
+static fa_status as_row(fa_fast *f, int32_t value, int64_t channels, int32_t *row)
+{
+    const char *name = f->base->value[value].name;
+    int32_t shape, node;
+    void *data;
+    FA_TRY(fa_edit_initialiser(&f->edit, "row", FA_INT64, 1, (int64_t[]){1}, &shape, &data));
+    memcpy(data, (int64_t[]){-1}, sizeof(int64_t));
+    FA_TRY(fa_edit_varying(&f->edit, name, 1, &channels, row));
+    FA_TRY(fa_edit_node(&f->edit, name, "Reshape", "", 14, 2, 1, 0, &node));
+    f->edit.graph->node[node].in[0] = value;
+    f->edit.graph->node[node].in[1] = shape;
+    f->edit.graph->node[node].out[0] = *row;
+    return FA_OK;
+}
+
 /* An operand beside images: what it is among channels-last ones. */
 static fa_status operand(fa_fast *f, int32_t value, int32_t *out)
 {
     *out = twin_of(f, value);
     if (*out >= 0) return FA_OK;
     const fa_view *v = &f->base->value[value].view;
+    if (f->base->value[value].varies) return as_row(f, value, v->count, out);
     float *to;
     const float *from = fa_fast_floats(f, v);
     if (!from) return FA_ERR_MEMORY;
@@ -142,31 +158,76 @@ static double element(const fa_view *v, int64_t i)
     return v->dtype == FA_FLOAT64 ? ((const double *)v->data)[i] : (double)((const float *)v->data)[i];
 }
 
+/* Factor and summand of each channel, from a normalisation's inputs 1 to 4. */
+static fa_status fold(fa_fast *f, const fa_node *node, const fa_view *const *v, double epsilon, int32_t *factor, int32_t *summand)
+{
+    float *a, *b;
+    FA_TRY(new_row(f, f->base->value[node->in[1]].name, v[1]->count, factor, &a));
+    FA_TRY(new_row(f, f->base->value[node->in[2]].name, v[1]->count, summand, &b));
+    for (int64_t c = 0; c < v[1]->count; c++) {
+        const double scale = element(v[1], c) / sqrt(element(v[4], c) + epsilon);
+        a[c] = (float)scale;
+        b[c] = (float)(element(v[2], c) - element(v[3], c) * scale);
+    }
+    return FA_OK;
+}
+
+/* The same where some of them vary: as if the normalisation stood behind a layer whose weights are 1. */
+static fa_status fold_later(fa_fast *f, const fa_node *node, int64_t channels, float epsilon, int32_t *factor, int32_t *summand)
+{
+    int32_t ones;
+    float *one;
+    FA_TRY(new_row(f, "ones", channels, &ones, &one));
+    for (int64_t c = 0; c < channels; c++) one[c] = 1;
+    FA_TRY(fa_edit_varying(&f->edit, f->base->value[node->in[1]].name, 1, &channels, factor));
+    FA_TRY(fa_edit_varying(&f->edit, f->base->value[node->in[2]].name, 1, &channels, summand));
+    const int32_t in[6] = {ones, -1, node->in[1], node->in[2], node->in[3], node->in[4]};
+    return fa_fold_batchnorm(&f->edit, node->name, in, 1, epsilon, *factor, *summand);
+}
+
+/* A normalisation by the batch's own statistics, which a residual and a Relu may still be joined to. */
+static fa_status batchnorm_train(fa_fast *f, int32_t n, bool *done)
+{
+    const fa_node *node = &f->base->node[n];
+    const fa_image from = f->image[node->in[0]];
+    int32_t made, y;
+    if (node->opset < 14 || node->n_in != 5 || node->n_out != 3 || fa_node_float(node, "momentum", 0.9f) != 0) return FA_OK;
+    const fa_view *scale = fa_graph_constant(f->base, node->in[1]), *shift = fa_graph_constant(f->base, node->in[2]);
+    if (!scale || !shift || scale->count != from.channels || shift->count != from.channels) return FA_OK;
+    FA_TRY(fa_edit_node(&f->edit, node->name, "BatchNormTrainNhwc", FA_FAST_DOMAIN, 1, FA_FAST_RESIDUAL + 1, 3, 2, &made));
+    FA_TRY(fa_fast_new_twin(f, node->out[0], from.space, from.channels, &y));
+    fa_node *to = &f->edit.graph->node[made];
+    to->in[0] = from.twin, to->in[1] = node->in[1], to->in[2] = node->in[2];
+    to->out[0] = y, to->out[1] = node->out[1], to->out[2] = node->out[2];
+    to->attr[0] = (fa_attr){.name = "epsilon", .kind = FA_ATTR_FLOAT, .f = fa_node_float(node, "epsilon", 1e-5f)};
+    to->n_attr = 1; /* the other is room for `relu` */
+    f->maker[node->out[0]] = made;
+    *done = true;
+    return FA_OK;
+}
+
 /* A normalisation that no layer in front of it could take: a factor and a summand per channel. */
 fa_status fa_fast_batchnorm(fa_fast *f, int32_t n, bool *done)
 {
     const fa_node *node = &f->base->node[n];
+    if (strcmp(node->op, "BatchNormalization") == 0 && fa_node_int(node, "training_mode", 0) && twin_of(f, node->in[0]) >= 0) return batchnorm_train(f, n, done);
     if (strcmp(node->op, "BatchNormalization") != 0 || node->n_in != 5 || twin_of(f, node->in[0]) < 0 || node->n_out != 1 || fa_node_int(node, "training_mode", 0)) return FA_OK;
     if (node->opset < 9) return FA_OK;
     for (int32_t o = 1; o < node->n_out; o++)
         if (node->out[o] >= 0) return FA_OK;
     const fa_view *v[5] = {NULL};
+    bool varies = false;
     for (int32_t i = 1; i < 5; i++) {
-        if (node->in[i] < 0 || !f->base->value[node->in[i]].is_initialiser) return FA_OK;
-        v[i] = &f->base->value[node->in[i]].view;
-        if (!fa_dtype_is_real(v[i]->dtype) || v[i]->count != v[1]->count) return FA_OK;
+        v[i] = fa_graph_constant(f->base, node->in[i]);
+        if (!v[i] || !fa_dtype_is_real(v[i]->dtype) || v[i]->count != v[1]->count) return FA_OK;
+        varies |= f->base->value[node->in[i]].varies;
     }
     const fa_image from = f->image[node->in[0]];
     int32_t factor, summand, scaled, mul, add, y;
-    float *a, *b;
     if (from.channels != v[1]->count) return FA_OK;
-    FA_TRY(new_row(f, f->base->value[node->in[1]].name, v[1]->count, &factor, &a));
-    FA_TRY(new_row(f, f->base->value[node->in[2]].name, v[1]->count, &summand, &b));
-    for (int64_t c = 0; c < v[1]->count; c++) {
-        const double scale = element(v[1], c) / sqrt(element(v[4], c) + (double)fa_node_float(node, "epsilon", 1e-5f));
-        a[c] = (float)scale;
-        b[c] = (float)(element(v[2], c) - element(v[3], c) * scale);
-    }
+    const float epsilon = fa_node_float(node, "epsilon", 1e-5f);
+    if (varies) FA_TRY(fold_later(f, node, v[1]->count, epsilon, &factor, &summand));
+    else FA_TRY(fold(f, node, v, (double)epsilon, &factor, &summand));
     FA_TRY(fa_edit_value(&f->edit, f->base->value[node->out[0]].name, f->base->value[node->out[0]].dtype, &scaled));
     FA_TRY(fa_fast_new_twin(f, node->out[0], from.space, from.channels, &y));
     FA_TRY(fa_edit_node(&f->edit, node->name, "Mul", "", 14, 2, 1, 0, &mul));

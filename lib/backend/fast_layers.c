@@ -6,14 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The inputs of ConvNhwc and GemmFast. */
-enum { X, PACKED, BIAS, RESIDUAL, PACKED_GRADIENT, INPUTS };
-
 static const fa_view *constant(const fa_fast *f, int32_t value)
 {
-    if (value < 0 || value >= f->base->n_value || !f->base->value[value].is_initialiser) return NULL;
-    const fa_view *v = &f->base->value[value].view;
-    return fa_dtype_is_real(v->dtype) && v->count > 0 ? v : NULL;
+    const fa_view *v = value < f->base->n_value ? fa_graph_constant(f->base, value) : NULL;
+    return v && fa_dtype_is_real(v->dtype) && v->count > 0 ? v : NULL;
 }
 
 /* True when the attributes stay within what fa_conv_supported() takes at any size of image. */
@@ -32,38 +28,60 @@ static bool window_fits(const fa_node *node, const int64_t kernel[2])
     return true;
 }
 
-/* Weights in the order of the kernels, as an initialiser of the new graph. */
-static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction direction, const char *name, const float *weights, int64_t stride_out,
-                      int64_t stride_in, int32_t *value)
+/* A layer's weights as they stand in the file. */
+typedef struct weights {
+    int32_t value;    /* in the new graph */
+    const float *data; /* NULL where they vary */
+    int64_t stride_out, stride_in;
+} weights;
+
+static fa_status set_ints(fa_fast *f, int32_t node, int32_t index, const char *name, int64_t count, const int64_t *from)
 {
-    char text[400];
-    void *data;
-    const int64_t count = (int64_t)fa_conv_packed_floats(g, direction);
-    snprintf(text, sizeof text, "%.300s.%s", name, direction == FA_CONV_FORWARD ? "packed" : "packed-gradient");
-    FA_TRY(fa_edit_initialiser(&f->edit, text, FA_FLOAT32, 1, &count, value, &data));
-    fa_conv_pack(g, direction, weights, stride_out, stride_in, 1, data);
+    int64_t *ints = fa_arena_array(&f->edit.graph->arena, (size_t)count, sizeof *ints);
+    if (!ints) return FA_ERR_MEMORY;
+    memcpy(ints, from, (size_t)count * sizeof *ints);
+    fa_attr *a = fa_fast_int_attr(f, node, index, name, 0);
+    a->kind = FA_ATTR_INTS;
+    a->count = count;
+    a->ints = ints;
     return FA_OK;
 }
 
+/* Weights in the order of the kernels, as an initialiser of the new graph, or from a node. */
+static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction direction, const weights *w, int32_t *value)
+{
+    char text[400];
+    int32_t node;
+    void *data;
+    const int64_t count = (int64_t)fa_conv_packed_floats(g, direction);
+    snprintf(text, sizeof text, "%.300s.%s", f->edit.graph->value[w->value].name, direction == FA_CONV_FORWARD ? "packed" : "packed-gradient");
+    if (w->data) {
+        FA_TRY(fa_edit_initialiser(&f->edit, text, FA_FLOAT32, 1, &count, value, &data));
+        fa_conv_pack(g, direction, w->data, w->stride_out, w->stride_in, 1, data);
+        return FA_OK;
+    }
+    FA_TRY(fa_edit_varying(&f->edit, text, 1, &count, value));
+    FA_TRY(fa_edit_node(&f->edit, text, "PackConv", FA_FAST_DOMAIN, 1, 1, 1, 3, &node));
+    f->edit.graph->node[node].in[0] = w->value;
+    f->edit.graph->node[node].out[0] = *value;
+    fa_fast_int_attr(f, node, 0, "gradient", direction == FA_CONV_DATA_GRADIENT);
+    FA_TRY(set_ints(f, node, 1, "weight_strides", 2, (int64_t[]){w->stride_out, w->stride_in}));
+    return set_ints(f, node, 2, "geometry", sizeof *g / sizeof(int64_t), (const int64_t *)(const void *)g);
+}
+
 /* A node for base's layer `n` with packed weights, and its attributes beside those of the node. */
-static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv_geometry *g, const float *weights, int64_t stride_out, int64_t stride_in,
-                            int32_t *node)
+static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv_geometry *g, const weights *w, int32_t *node)
 {
     int32_t packed, gradient;
-    const char *name = f->base->value[f->base->node[n].in[1]].name;
-    FA_TRY(pack(f, g, FA_CONV_FORWARD, name, weights, stride_out, stride_in, &packed));
-    FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, name, weights, stride_out, stride_in, &gradient));
-    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, INPUTS, 3, node));
-    int64_t *shape = fa_arena_array(&f->edit.graph->arena, 4, sizeof *shape);
-    if (!shape) return FA_ERR_MEMORY;
-    memcpy(shape, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}, 4 * sizeof *shape);
-    fa_attr *a = fa_fast_int_attr(f, *node, f->base->node[n].n_attr, "weight_shape", 0);
-    a->kind = FA_ATTR_INTS;
-    a->count = 4;
-    a->ints = shape;
+    FA_TRY(pack(f, g, FA_CONV_FORWARD, w, &packed));
+    FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, &gradient));
+    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 4, node));
+    FA_TRY(set_ints(f, *node, f->base->node[n].n_attr, "weight_shape", 4, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}));
+    FA_TRY(set_ints(f, *node, f->base->node[n].n_attr + 1, "weight_strides", 2, (int64_t[]){w->stride_out, w->stride_in}));
     fa_node *made = &f->edit.graph->node[*node];
-    made->in[PACKED] = packed;
-    made->in[PACKED_GRADIENT] = gradient;
+    made->in[FA_FAST_PACKED] = packed;
+    made->in[FA_FAST_PACKED_GRADIENT] = gradient;
+    if (!w->data) made->in[FA_FAST_WEIGHT] = w->value;
     for (int32_t l = 0; l < f->n_layer; l++)
         if (f->layer[l] == n) f->layer[l] = *node;
     return FA_OK;
@@ -94,19 +112,44 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     fa_conv_geometry g = {.c = w->dim[1] * groups, .h = 1, .w = 1, .out = w->dim[0], .oh = 1, .ow = 1, .groups = groups, .kh = w->dim[2],
                           .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
     if (!set_window(node, &g)) return FA_OK;
-    const float *weights = fa_fast_floats(f, w);
-    if (!weights) return FA_ERR_MEMORY;
+    weights from = {node->in[1], NULL, w->dim[1] * w->dim[2] * w->dim[3], w->dim[2] * w->dim[3]};
+    if (!f->base->value[from.value].varies && !(from.data = fa_fast_floats(f, w))) return FA_ERR_MEMORY;
     int32_t x, y, made;
     FA_TRY(fa_fast_need_twin(f, node->in[0], g.c, &x));
-    FA_TRY(make_layer(f, n, "ConvNhwc", &g, weights, w->dim[1] * w->dim[2] * w->dim[3], w->dim[2] * w->dim[3], &made));
+    FA_TRY(make_layer(f, n, "ConvNhwc", &g, &from, &made));
     const int32_t space = fa_fast_window_space(f, f->image[node->in[0]].space, node, w->dim + 2);
     FA_TRY(fa_fast_new_twin(f, node->out[0], space, g.out, &y));
     fa_node *to = &f->edit.graph->node[made];
-    to->in[X] = x;
-    to->in[BIAS] = b ? node->in[2] : -1;
+    to->in[FA_FAST_X] = x;
+    to->in[FA_FAST_BIAS] = b ? node->in[2] : -1;
     to->out[0] = y;
     f->maker[node->out[0]] = made;
     *done = true;
+    return FA_OK;
+}
+
+/* factor times a constant, which replaces *value. */
+static fa_status scale(fa_fast *f, float factor, int32_t *value)
+{
+    if (factor == 1) return FA_OK;
+    const fa_view view = *fa_graph_constant(f->base, *value);
+    const char *name = f->base->value[*value].name;
+    int32_t by, node, scaled;
+    void *data;
+    if (!f->base->value[*value].varies) {
+        const float *from = fa_fast_floats(f, &view);
+        if (!from) return FA_ERR_MEMORY;
+        FA_TRY(fa_edit_initialiser(&f->edit, name, FA_FLOAT32, view.ndim, view.dim, value, &data));
+        for (int64_t i = 0; i < view.count; i++) ((float *)data)[i] = from[i] * factor;
+        return FA_OK;
+    }
+    FA_TRY(fa_edit_initialiser(&f->edit, "factor", FA_FLOAT32, 0, NULL, &by, &data));
+    memcpy(data, &factor, sizeof factor);
+    FA_TRY(fa_edit_varying(&f->edit, name, view.ndim, view.dim, &scaled));
+    FA_TRY(fa_edit_node(&f->edit, name, "Mul", "", 14, 2, 1, 0, &node));
+    f->edit.graph->node[node].in[0] = *value;
+    f->edit.graph->node[node].in[1] = by;
+    f->edit.graph->node[node].out[0] = *value = scaled;
     return FA_OK;
 }
 
@@ -123,23 +166,17 @@ fa_status fa_fast_gemm(fa_fast *f, int32_t n, bool *done)
     if (f->image[node->in[0]].twin >= 0 && !f->image[node->in[0]].exists) return FA_OK; /* an image times a matrix along its rows */
     if (gemm && node->n_in > 2 && node->in[2] >= 0 && (!b || b->count != out || b->ndim > 2 || b->dim[b->ndim - 1] != out)) return FA_OK;
     const float alpha = gemm ? fa_node_float(node, "alpha", 1) : 1, beta = gemm ? fa_node_float(node, "beta", 1) : 1;
-    float *weights = (float *)(uintptr_t)fa_fast_floats(f, w);
-    if (!weights) return FA_ERR_MEMORY;
-    for (int64_t i = 0; i < w->count && alpha != 1; i++) weights[i] *= alpha;
     int32_t bias = b ? node->in[2] : -1, made;
-    if (b && beta != 1) {
-        const float *from = fa_fast_floats(f, b);
-        void *to;
-        if (!from) return FA_ERR_MEMORY;
-        FA_TRY(fa_edit_initialiser(&f->edit, f->base->value[bias].name, FA_FLOAT32, 1, &out, &bias, &to));
-        for (int64_t i = 0; i < out; i++) ((float *)to)[i] = from[i] * beta;
-    }
+    if (b) FA_TRY(scale(f, beta, &bias));
+    weights from = {node->in[1], NULL, transposed ? in : 1, transposed ? 1 : out};
+    FA_TRY(scale(f, alpha, &from.value));
+    if (!f->base->value[node->in[1]].varies && !(from.data = fa_fast_floats(f, &f->edit.graph->value[from.value].view))) return FA_ERR_MEMORY;
     const fa_conv_geometry g = {in, 1, 1, out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
-    FA_TRY(make_layer(f, n, "GemmFast", &g, weights, transposed ? in : 1, transposed ? 1 : out, &made));
-    fa_fast_int_attr(f, made, node->n_attr + 1, "matrix", gemm);
+    FA_TRY(make_layer(f, n, "GemmFast", &g, &from, &made));
+    fa_fast_int_attr(f, made, node->n_attr + 2, "matrix", gemm);
     fa_node *to = &f->edit.graph->node[made];
-    to->in[X] = node->in[0];
-    to->in[BIAS] = bias;
+    to->in[FA_FAST_X] = node->in[0];
+    to->in[FA_FAST_BIAS] = bias;
     to->out[0] = node->out[0];
     f->maker[node->out[0]] = made;
     f->image[node->out[0]].exists = true;
@@ -185,13 +222,13 @@ fa_status fa_fast_join_add(fa_fast *f, int32_t n, bool *done)
         const fa_image image = f->image[a], *other = &f->image[b];
         if (image.twin < 0) {
             int64_t count;
-            if (!bias || maker->in[BIAS] >= 0 || bias->ndim != 1 || bias->count != fa_node_ints(maker, "weight_shape", &count)[0]) continue;
-            maker->in[BIAS] = b;
+            if (!bias || maker->in[FA_FAST_BIAS] >= 0 || bias->ndim != 1 || bias->count != fa_node_ints(maker, "weight_shape", &count)[0]) continue;
+            maker->in[FA_FAST_BIAS] = b;
             maker->out[0] = node->out[0];
             f->image[node->out[0]].exists = true;
         } else {
-            if (maker->in[RESIDUAL] >= 0 || other->twin < 0 || other->space != image.space || other->channels != image.channels) continue;
-            maker->in[RESIDUAL] = other->twin;
+            if (maker->in[FA_FAST_RESIDUAL] >= 0 || other->twin < 0 || other->space != image.space || other->channels != image.channels) continue;
+            maker->in[FA_FAST_RESIDUAL] = other->twin;
             f->image[node->out[0]] = (fa_image){image.twin, image.space, image.channels, false};
         }
         f->maker[node->out[0]] = layer;

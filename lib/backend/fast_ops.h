@@ -8,15 +8,22 @@
 
 /*
  * Operators that the rewrite onto fast kernels makes; domain "fattr", operator set 1. Images are channels-last, [n, h, w, c].
- *   ConvNhwc       (x, packed weights, bias?, residual?, packed weights of the data-gradient) -> y; attributes of Conv, and
- *                  weight_shape [out, c / group, kh, kw]; relu: y = max(0, x * w + bias + residual)
+ *   ConvNhwc       (x, packed weights, bias?, residual?, packed weights of the data-gradient, weights?) -> y; attributes of Conv, and
+ *                  weight_shape [out, c / group, kh, kw]; relu: y = max(0, x * w + bias + residual). The weights themselves are there only for
+ *                  their gradient; weight_strides: of an output and of an input channel in them
  *   GemmFast       the same of [..., k]; weight_shape [out, k, 1, 1]; matrix: x must have two dimensions
+ *   PackConv       (weights) -> packed weights, for weights that vary; no gradient flows through it. geometry: a fa_conv_geometry; gradient: 1 for
+ *                  the data-gradient; weight_strides
+ *   BatchNormTrainNhwc (x, scale, shift, residual?) -> y, mean, variance: normalised by the batch's own statistics; epsilon; relu as in ConvNhwc
  *   ReluDone       y = x where x already is max(0, ...); backward is Relu's. It is what gives a tap the gradient before the activation
  *   MaxPoolNhwc, AveragePoolNhwc, GlobalMaxPoolNhwc, GlobalAveragePoolNhwc; keepdims 0 (global): [n, c]
  *   ToNhwc, ToNchw, ToNhwcFlat, ToNchwFlat: the flat ones for images of one channel or one pixel, whose elements keep their order
  */
 #define FA_FAST_DOMAIN "fattr"
 
-extern const fa_op fa_fast_ops_conv[], fa_fast_ops_pool[], fa_fast_ops_layout[];
+/* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
+enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
+
+extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_layout[];
 
 #endif

@@ -16,8 +16,8 @@ static bool add_is_bias(const fa_graph *g, int32_t product, int64_t out)
             }
     if (readers != 1 || strcmp(g->node[add].op, "Add") != 0 || g->node[add].n_in != 2) return false;
     int32_t other = g->node[add].in[0] == product ? g->node[add].in[1] : g->node[add].in[0];
-    const fa_value *v = &g->value[other];
-    return v->is_initialiser && (v->view.count == out || v->view.count == 1) && (v->view.ndim == 0 || v->view.dim[v->view.ndim - 1] == v->view.count);
+    const fa_view *v = fa_graph_constant(g, other);
+    return v && (v->count == out || v->count == 1) && (v->ndim == 0 || v->dim[v->ndim - 1] == v->count);
 }
 
 /* True when node `n` is a layer with weights whose gradient has the form the method needs. */
@@ -25,7 +25,7 @@ static bool describe(const fa_graph *g, const fa_node *node, fa_layer *l)
 {
     if (node->domain[0] || node->n_in < 2 || node->in[0] < 0 || node->in[1] < 0 || node->n_out < 1 || node->out[0] < 0) return false;
     const fa_value *w = &g->value[node->in[1]];
-    if (!w->is_initialiser || !fa_dtype_is_real(w->view.dtype) || w->view.count == 0 || g->value[node->in[0]].is_parameter) return false;
+    if (!fa_graph_constant(g, node->in[1]) || !fa_dtype_is_real(w->view.dtype) || w->view.count == 0 || g->value[node->in[0]].is_parameter) return false;
     const int64_t *dim = w->view.dim;
     bool given_bias = node->n_in > 2 && node->in[2] >= 0;
     *l = (fa_layer){.name = node->name, .op = node->op, .weight = w->name, .groups = 1, .kh = 1, .kw = 1};

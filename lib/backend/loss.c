@@ -26,3 +26,17 @@ void fa_loss_cross_entropy(const float *z, int64_t classes, int64_t target, fa_l
     double scale = 1 / sqrt(squares);
     for (int64_t k = 0; k < classes; k++) gradient[k] = (float)(k == y ? -scale : scale * exp((double)z[k] - top) / others);
 }
+
+/* 1 less the target's probability is added up from the others', which keeps its digits on a confident input. */
+void fa_loss_gradient(const float *z, int64_t classes, int64_t y, float *gradient)
+{
+    double top = (double)z[0], sum = 0, others = 0;
+    for (int64_t k = 1; k < classes; k++) top = (double)z[k] > top ? (double)z[k] : top;
+    for (int64_t k = 0; k < classes; k++) sum += exp((double)z[k] - top);
+    for (int64_t k = 0; k < classes; k++) {
+        const double p = exp((double)z[k] - top) / sum;
+        if (k != y) others += p;
+        gradient[k] = (float)p;
+    }
+    gradient[y] = (float)-others;
+}

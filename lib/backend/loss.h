@@ -17,4 +17,7 @@ typedef struct fa_loss {
  */
 void fa_loss_cross_entropy(const float *logits, int64_t classes, int64_t target, fa_loss *out, float *gradient);
 
+/* The gradient itself: softmax, less 1 at the target. */
+void fa_loss_gradient(const float *logits, int64_t classes, int64_t target, float *gradient);
+
 #endif

@@ -2,32 +2,15 @@
 #include "backend/pass.h"
 
 #include "backend/loss.h"
-#include "backend/program.h"
+#include "backend/pass_private.h"
 #include "base/error.h"
 #include "graph/array.h"
-#include "graph/plan.h"
 
 #include <math.h>
 #include <string.h>
 
-struct fa_pass {
-    fa_arena arena;
-    const fa_program *program;
-    fa_plan *plan;
-    fa_run *run;
-    int64_t batch, n; /* n: inputs of the current forward */
-    int64_t classes;
-    int32_t n_tap;
-    int32_t *tap_layer; /* [n_tap] layer of each tap */
-    fa_tap *geometry;   /* [layer_count]; of tapped layers */
-    /* during fa_pass_backward */
-    fa_tap_fn visit;
-    void *user;
-};
-
-static fa_status input_views(const fa_pass_request *r, int64_t batch, fa_arena *arena, fa_view **out)
+static fa_status input_views(const fa_pass_request *r, const fa_graph *g, int64_t batch, fa_arena *arena, fa_view **out)
 {
-    const fa_graph *g = r->program->graph;
     fa_view *views = fa_arena_array(arena, (size_t)g->n_input + 1, sizeof *views);
     if (!views) return FA_ERR_MEMORY;
     if (r->n_inputs != g->n_input) return fa_fail(FA_ERR_SHAPE, "%d arrays where the model takes %d inputs", r->n_inputs, g->n_input);
@@ -48,7 +31,7 @@ static fa_status input_views(const fa_pass_request *r, int64_t batch, fa_arena *
 /* [n, classes], where dimensions of 1 do not count. */
 static fa_status check_logits(fa_pass *p)
 {
-    const fa_value *value = &p->program->graph->value[p->program->logits];
+    const fa_value *value = &p->network->graph->value[p->program->logits];
     const fa_view *v = fa_plan_value(p->plan, p->program->logits);
     char text[FA_SHAPE_TEXT];
     int32_t wide = 0;
@@ -60,38 +43,56 @@ static fa_status check_logits(fa_pass *p)
     return FA_OK;
 }
 
+static fa_status set_geometry(fa_pass *p)
+{
+    const fa_layers *layers = &p->network->layers;
+    for (int32_t t = 0; t < p->n_tap; t++) {
+        int32_t l = p->tap_layer[t];
+        const fa_node *node = &p->network->graph->node[layers->node[l]];
+        const fa_view *a = fa_plan_value(p->plan, node->in[0]), *d = fa_plan_value(p->plan, node->out[0]);
+        if (!a || !d) continue; /* the logits do not depend on this layer: never visited, no signal */
+        FA_TRY(fa_layer_geometry(&layers->layer[l], node, a, d, p->batch, &p->geometry[l]));
+        p->geometry[l].layer = l;
+    }
+    return FA_OK;
+}
+
 static fa_status build(fa_pass *p, const fa_pass_request *r)
 {
     const fa_program *program = r->program;
-    const fa_graph *g = program->graph;
-    size_t layers = (size_t)program->layers.count + 1;
+    if (r->gradient && !program->parameters.count) return fa_fail(FA_ERR_ARGUMENT, "a gradient is asked of a program without parameters");
     p->program = program;
+    p->gradient = r->gradient;
+    p->network = r->gradient && program->training.graph ? &program->training : &program->evaluation;
+    const fa_graph *g = p->network->graph;
+    const fa_layers *layers = &p->network->layers;
+    size_t room = (size_t)layers->count + 1;
     int64_t fixed = fa_graph_fixed_batch(g);
     p->batch = fixed ? fixed : r->batch;
-    p->tap_layer = fa_arena_array(&p->arena, layers, sizeof *p->tap_layer);
-    p->geometry = fa_arena_array(&p->arena, layers, sizeof *p->geometry);
-    int32_t *taps = fa_arena_array(&p->arena, layers, sizeof *taps);
-    if (!p->tap_layer || !p->geometry || !taps) return FA_ERR_MEMORY;
-    for (int32_t l = 0; r->tapped && l < program->layers.count; l++) {
+    p->tap_layer = fa_arena_array(&p->arena, room, sizeof *p->tap_layer);
+    p->geometry = fa_arena_array(&p->arena, room, sizeof *p->geometry);
+    int32_t *taps = fa_arena_array(&p->arena, room, sizeof *taps), *wanted = fa_arena_array(&p->arena, 2 * (size_t)program->norms.count + 1, sizeof *wanted), n_wanted = 0;
+    if (!p->tap_layer || !p->geometry || !taps || !wanted) return FA_ERR_MEMORY;
+    for (int32_t l = 0; r->tapped && l < layers->count; l++) {
         if (!r->tapped[l]) continue;
         p->tap_layer[p->n_tap] = l;
-        taps[p->n_tap++] = program->layers.node[l];
+        taps[p->n_tap++] = layers->node[l];
+    }
+    wanted[n_wanted++] = program->logits;
+    for (int32_t i = 0; p->network == &program->training && i < program->norms.count; i++) {
+        wanted[n_wanted++] = program->norms.norm[i].mean;
+        wanted[n_wanted++] = program->norms.norm[i].variance;
     }
     fa_view *inputs = NULL;
-    FA_TRY(input_views(r, p->batch, &p->arena, &inputs));
-    fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = &program->logits, .n_wanted = 1,
-                               .loss = p->n_tap ? program->logits : -1, .tap = taps, .n_tap = p->n_tap};
+    FA_TRY(input_views(r, g, p->batch, &p->arena, &inputs));
+    fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = wanted, .n_wanted = n_wanted,
+                               .loss = p->n_tap || p->gradient ? program->logits : -1, .tap = taps, .n_tap = p->n_tap,
+                               .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0};
     FA_TRY(fa_plan_create(&request, &p->plan));
     FA_TRY(check_logits(p));
-    for (int32_t t = 0; t < p->n_tap; t++) {
-        int32_t l = p->tap_layer[t];
-        const fa_node *node = &g->node[taps[t]];
-        const fa_view *a = fa_plan_value(p->plan, node->in[0]), *d = fa_plan_value(p->plan, node->out[0]);
-        if (!a || !d) continue; /* the logits do not depend on this layer: never visited, no signal */
-        FA_TRY(fa_layer_geometry(&program->layers.layer[l], node, a, d, p->batch, &p->geometry[l]));
-        p->geometry[l].layer = l;
-    }
-    return fa_run_create(p->plan, p->arena.context, &p->run);
+    FA_TRY(set_geometry(p));
+    FA_TRY(fa_run_create(p->plan, p->arena.context, &p->run));
+    return program->parameters.count ? fa_pass_begin_varied(p) : FA_OK;
 }
 
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
@@ -143,10 +144,24 @@ double fa_pass_flops_backward(const fa_pass *p)
     return fa_plan_flops_backward(p->plan) / (double)p->batch;
 }
 
-/* Rows beyond n repeat the first, so that whatever lay there cannot raise exceptions or slow the kernels down. */
-static fa_status copy_in(fa_pass *p, const fa_array *inputs, int64_t first, int64_t n)
+/* Rows `first` ... or index[0] ... of one array, n of them, each of `row` elements; FA_ERR_NOT_FINITE names the element. */
+static fa_status copy_rows(const fa_array *from, const char *name, bool real, int64_t first, const int64_t *index, int64_t n, int64_t row, char *to)
 {
-    const fa_graph *g = p->program->graph;
+    const size_t bytes = (size_t)row * (real ? sizeof(float) : sizeof(int64_t));
+    for (int64_t k = 0, step; k < n; k += step, to += (size_t)step * bytes) {
+        step = index ? 1 : n;
+        const int64_t at = (index ? index[k] : first) * row, bad = fa_array_not_finite(from, at, step * row);
+        if (bad >= 0) return fa_fail(FA_ERR_NOT_FINITE, "input '%s': element %lld of input %lld is NaN or infinite", name, (long long)(bad % row), (long long)(bad / row));
+        if (real) fa_array_to_float(from, at, step * row, (float *)(void *)to);
+        else fa_array_to_int64(from, at, step * row, (int64_t *)(void *)to);
+    }
+    return FA_OK;
+}
+
+/* Rows beyond n repeat the first, so that whatever lay there cannot raise exceptions or slow the kernels down. */
+fa_status fa_pass_copy_in(fa_pass *p, const fa_array *inputs, int64_t first, const int64_t *index, int64_t n)
+{
+    const fa_graph *g = p->network->graph;
     for (int32_t i = 0; i < g->n_input; i++) {
         const char *name = g->value[g->input[i]].name;
         const fa_view *v = fa_run_value(p->run, g->input[i]);
@@ -154,41 +169,47 @@ static fa_status copy_in(fa_pass *p, const fa_array *inputs, int64_t first, int6
         if (!to) continue;
         bool fits = inputs[i].ndim == v->ndim;
         for (int32_t d = 1; fits && d < v->ndim; d++) fits = inputs[i].shape[d] == v->dim[d];
-        if (!fits || inputs[i].shape[0] < first + n) {
+        if (!fits || (!index && inputs[i].shape[0] < first + n)) {
             char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
             int64_t dim[FA_MAX_DIMS];
             memcpy(dim, v->dim, sizeof dim);
-            dim[0] = first + n;
+            dim[0] = index ? inputs[i].ndim ? inputs[i].shape[0] : n : first + n;
             return fa_fail(FA_ERR_SHAPE, "input '%s': shape %s where %s is taken", name, fa_shape_text(inputs[i].ndim, inputs[i].shape, have, sizeof have),
                            fa_shape_text(v->ndim, dim, want, sizeof want));
         }
-        int64_t row = v->count / p->batch, bad = fa_array_not_finite(&inputs[i], first * row, n * row);
-        if (bad >= 0)
-            return fa_fail(FA_ERR_NOT_FINITE, "input '%s': element %lld of input %lld is NaN or infinite", name, (long long)(bad % row), (long long)(bad / row));
+        for (int64_t k = 0; index && k < n; k++)
+            if (index[k] < 0 || index[k] >= inputs[i].shape[0])
+                return fa_fail(FA_ERR_ARGUMENT, "input '%s': row %lld of %lld is asked for", name, (long long)index[k], (long long)inputs[i].shape[0]);
         bool real = fa_dtype_is_real(v->dtype);
         if (!real && fa_dtype_is_real(inputs[i].dtype))
             return fa_fail(FA_ERR_DTYPE, "input '%s': %s where %s is taken", name, fa_dtype_name(inputs[i].dtype), fa_dtype_name(v->dtype));
-        if (real) fa_array_to_float(&inputs[i], first * row, n * row, (float *)(void *)to);
-        else fa_array_to_int64(&inputs[i], first * row, n * row, (int64_t *)(void *)to);
+        int64_t row = v->count / p->batch;
+        FA_TRY(copy_rows(&inputs[i], name, real, first, index, n, row, to));
         size_t bytes = (size_t)row * (real ? sizeof(float) : sizeof(int64_t));
         for (int64_t k = n; k < p->batch; k++) memcpy(to + (size_t)k * bytes, to, bytes);
     }
     return FA_OK;
 }
 
+fa_status fa_pass_check_row(const fa_pass *p, const float *z, int64_t input, const int64_t *target)
+{
+    for (int64_t k = 0; k < p->classes; k++)
+        if (!isfinite(z[k])) return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's logit %lld is %s", (long long)input, (long long)k, z[k] != z[k] ? "NaN" : "infinite");
+    if (target && (*target < 0 || *target >= p->classes))
+        return fa_fail(FA_ERR_ARGUMENT, "input %lld: target %lld of %lld classes", (long long)input, (long long)*target, (long long)p->classes);
+    return FA_OK;
+}
+
 fa_status fa_pass_forward(fa_pass *p, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
 {
-    FA_TRY(copy_in(p, inputs, first, n));
+    FA_TRY(fa_pass_copy_in(p, inputs, first, NULL, n));
     fa_run_forward(p->run);
     const float *logits = fa_run_value(p->run, p->program->logits)->data;
     float *gradient = fa_run_loss_gradient(p->run);
     p->n = n;
     for (int64_t i = 0; i < n; i++) {
         const float *z = logits + i * p->classes;
-        for (int64_t k = 0; k < p->classes; k++)
-            if (!isfinite(z[k])) return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's logit %lld is %s", (long long)(first + i), (long long)k, z[k] != z[k] ? "NaN" : "infinite");
-        if (target && (target[i] < 0 || target[i] >= p->classes))
-            return fa_fail(FA_ERR_ARGUMENT, "input %lld: target %lld of %lld classes", (long long)(first + i), (long long)target[i], (long long)p->classes);
+        FA_TRY(fa_pass_check_row(p, z, first + i, target ? &target[i] : NULL));
         fa_loss loss;
         fa_loss_cross_entropy(z, p->classes, target ? target[i] : -1, &loss, gradient ? gradient + i * p->classes : NULL);
         if (outputs && outputs->predicted) outputs->predicted[i] = loss.predicted;
@@ -205,7 +226,7 @@ static void visit_tap(void *user, int32_t index, const fa_run *run, const void *
     int32_t layer = p->tap_layer[index];
     fa_tap tap = p->geometry[layer];
     tap.n = p->n;
-    tap.a = fa_run_value(run, p->program->graph->node[p->program->layers.node[layer]].in[0])->data;
+    tap.a = fa_run_value(run, p->network->graph->node[p->network->layers.node[layer]].in[0])->data;
     tap.d = grad;
     p->visit(p->user, &tap);
 }

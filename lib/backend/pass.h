@@ -77,8 +77,10 @@ typedef struct fa_pass_request {
     int32_t n_inputs;
     int64_t batch;
     const bool *tapped; /* [layer_count] which layers to tap; NULL: none (losses only) */
+    bool gradient;      /* fa_pass_mean_gradient() will be called (backend/varied.h); of a program with `reestimate` it is all that such a pass is for */
 } fa_pass_request;
 
+/* A pass of a varied program begins at the trained weights. */
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out);
 void fa_pass_destroy(fa_pass *pass);
 int64_t fa_pass_batch(const fa_pass *pass);             /* inputs it can take at a time: what was asked for, or what a model with a fixed batch takes */

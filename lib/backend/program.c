@@ -7,27 +7,54 @@
 
 #include <string.h>
 
-/* The chain of rewrites, each over the one before; all are kept, since each shares data with its base. */
-static fa_status rewrite(fa_program *p, const fa_graph *graph)
+/* Ends a stage of rewrites, which all are kept: each shares data with its base. */
+static const fa_graph *keep(fa_program *p, fa_graph *stage)
 {
-    FA_TRY(fa_rewrite_constants(graph, &fa_op_table_f32, &p->stage[0]));
-    FA_TRY(fa_rewrite_batchnorm(p->stage[0], &p->logits, 1, &p->stage[1]));
-    p->graph = p->stage[1];
-    p->ops = &fa_op_table_f32;
-    p->tap_ops = &fa_tap_ops_reference;
-    p->kernels = "reference";
-    FA_TRY(fa_layers_find(p->graph, &p->arena, &p->layers));
-    if (p->kind != FA_KERNELS_FAST) return FA_OK;
-    if (!fa_kernels_available()) return fa_fail(FA_ERR_UNSUPPORTED, "there are no fast kernels in this build for this CPU");
-    FA_TRY(fa_rewrite_fast(p->graph, p->logits, p->layers.node, p->layers.count, &p->stage[2]));
-    p->graph = p->stage[2];
-    p->ops = &fa_fast_op_table;
-    p->tap_ops = &fa_tap_ops_fast;
-    p->kernels = fa_kernels_name();
+    return p->stage[p->n_stage++] = stage;
+}
+
+/* The layers of a canonical graph, and the graph on the kernels of the program. */
+static fa_status finish(fa_program *p, const fa_graph *canonical, fa_program_graph *out)
+{
+    fa_graph *fast;
+    FA_TRY(fa_layers_find(canonical, &p->arena, &out->layers));
+    if (p->kind == FA_KERNELS_FAST) {
+        FA_TRY(fa_rewrite_fast(canonical, p->logits, out->layers.node, out->layers.count, &fast));
+        canonical = keep(p, fast);
+    }
+    out->graph = canonical;
     return FA_OK;
 }
 
-fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out)
+static fa_status choose_kernels(fa_program *p)
+{
+    const bool fast = p->kind == FA_KERNELS_FAST;
+    if (fast && !fa_kernels_available()) return fa_fail(FA_ERR_UNSUPPORTED, "there are no fast kernels in this build for this CPU");
+    p->ops = fast ? &fa_fast_op_table : &fa_op_table_f32;
+    p->tap_ops = fast ? &fa_tap_ops_fast : &fa_tap_ops_reference;
+    p->kernels = fast ? fa_kernels_name() : "reference";
+    return FA_OK;
+}
+
+static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_options *varied)
+{
+    fa_graph *made;
+    FA_TRY(choose_kernels(p));
+    if (varied) {
+        FA_TRY(fa_parameters_find(graph, p->logits, varied, &p->arena, &p->parameters));
+        FA_TRY(fa_rewrite_vary(graph, &p->parameters, &made));
+        graph = keep(p, made);
+    }
+    FA_TRY(fa_rewrite_constants(graph, &fa_op_table_f32, &made));
+    const fa_graph *constants = keep(p, made);
+    FA_TRY(fa_rewrite_batchnorm(constants, &p->logits, 1, &made));
+    FA_TRY(finish(p, keep(p, made), &p->evaluation));
+    if (!varied || !varied->reestimate) return FA_OK;
+    FA_TRY(fa_rewrite_statistics(constants, &p->parameters, &p->arena, &p->norms, &made));
+    return finish(p, keep(p, made), &p->training);
+}
+
+static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *varied, fa_program **out)
 {
     fa_context *c = graph->arena.context;
     fa_program *p = fa_new(c, sizeof *p);
@@ -35,7 +62,7 @@ fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kerne
     p->arena.context = c;
     p->logits = logits;
     p->kind = kernels;
-    fa_status status = rewrite(p, graph);
+    fa_status status = rewrite(p, graph, varied);
     if (status != FA_OK) {
         fa_program_destroy(p);
         return status;
@@ -44,23 +71,33 @@ fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kerne
     return FA_OK;
 }
 
+fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out)
+{
+    return create(graph, logits, kernels, NULL, out);
+}
+
+fa_status fa_program_create_varied(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *options, fa_program **out)
+{
+    return create(graph, logits, kernels, options, out);
+}
+
 void fa_program_destroy(fa_program *p)
 {
     if (!p) return;
     fa_context *c = p->arena.context;
-    for (int i = FA_PROGRAM_STAGES - 1; i >= 0; i--) fa_graph_destroy(p->stage[i]);
+    while (p->n_stage) fa_graph_destroy(p->stage[--p->n_stage]);
     fa_arena_clear(&p->arena);
     fa_delete(c, p);
 }
 
 int32_t fa_program_layer_count(const fa_program *p)
 {
-    return p->layers.count;
+    return p->evaluation.layers.count;
 }
 
 const fa_layer *fa_program_layer(const fa_program *p, int32_t index)
 {
-    return &p->layers.layer[index];
+    return &p->evaluation.layers.layer[index];
 }
 
 const fa_tap_ops *fa_program_tap_ops(const fa_program *p)

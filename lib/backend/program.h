@@ -3,20 +3,65 @@
 #define FA_BACKEND_PROGRAM_H
 
 #include "backend/rewrite.h"
+#include "backend/varied.h"
 
-#define FA_PROGRAM_STAGES 3
+/* parameters.c: what moves in a varied program, and where it lies in the flat vectors. Values are initialisers of the model's graph. */
+typedef struct fa_parameters {
+    fa_parameter *parameter;
+    int32_t *value; /* [count] of each parameter */
+    int32_t count;
+    int64_t weights;
+    int32_t *statistic;    /* [n_statistic] running means and variances */
+    int64_t *statistic_at; /* [n_statistic] offsets in the flat vector */
+    int32_t n_statistic;
+    int64_t statistics;
+    float *trained; /* [weights], then [statistics] */
+} fa_parameters;
+
+fa_status fa_parameters_find(const fa_graph *graph, int32_t logits, const fa_varied_options *options, fa_arena *arena, fa_parameters *out);
+/* The initialiser whose elements `value` holds, by nodes that only name, move or shape them; or -1. */
+int32_t fa_parameter_source(const fa_graph *graph, int32_t value);
+/* A node that is BatchNormalization by the mean and variance it is given. */
+bool fa_is_batchnorm(const fa_node *node);
+/* The graph with these initialisers marked as varying. */
+fa_status fa_rewrite_vary(const fa_graph *graph, const fa_parameters *parameters, fa_graph **out);
+
+/* rewrite_statistics.c: BatchNormalization by the batch's own statistics. */
+typedef struct fa_batchnorm {
+    const char *name;
+    int32_t mean, variance;       /* values: the batch's */
+    int64_t mean_at, variance_at; /* of the running ones in the flat vector of statistics */
+    int64_t channels;
+    double momentum;
+} fa_batchnorm;
+typedef struct fa_batchnorms {
+    fa_batchnorm *norm;
+    int32_t count;
+} fa_batchnorms;
+fa_status fa_rewrite_statistics(const fa_graph *graph, const fa_parameters *parameters, fa_arena *arena, fa_batchnorms *norms, fa_graph **out);
+
+/* A graph that is run, and its layers (layers.node indexes `graph`). */
+typedef struct fa_program_graph {
+    const fa_graph *graph; /* NULL: none */
+    fa_layers layers;
+} fa_program_graph;
+
+#define FA_PROGRAM_STAGES 8
 
 /* A network as one implementation runs it. */
 struct fa_program {
     fa_arena arena;
-    fa_graph *stage[FA_PROGRAM_STAGES]; /* constants folded; BatchNormalization folded; on fast kernels */
-    const fa_graph *graph;              /* the last stage */
+    fa_graph *stage[FA_PROGRAM_STAGES]; /* rewrites, each over an earlier one or the model's graph */
+    int32_t n_stage;
+    fa_program_graph evaluation;
+    fa_program_graph training; /* with `reestimate`: what gradients are taken of */
+    fa_batchnorms norms; /* of `training` */
+    fa_parameters parameters;
     const fa_op_table *ops;
     const fa_tap_ops *tap_ops;
     const char *kernels;
-    fa_layers layers; /* layers.node indexes `graph` */
     int32_t logits;
-    int32_t kind;     /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST */
+    int32_t kind; /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST */
 };
 
 #endif

@@ -3,6 +3,7 @@
 #define FA_BACKEND_REWRITE_H
 
 #include "backend/pass.h"
+#include "graph/edit.h"
 #include "graph/op.h"
 
 /* Rewrites make a new graph over an old one (graph/edit.h): value indices of the old graph stay valid in the new one, which may have more. */
@@ -11,8 +12,11 @@
 fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa_graph **out);
 
 /* Folds each BatchNormalization into the Conv or Gemm before it where that is exact: the layer's output goes nowhere else and its weights are
- * initialisers. The layer then produces the normalised value. `keep` [n_keep]: values that must survive. */
+ * initialisers, or vary: then a FoldBatchNorm (lib/ops/fold.c) computes them. The layer then produces the normalised value. `keep` [n_keep]: values
+ * that must survive. */
 fa_status fa_rewrite_batchnorm(const fa_graph *graph, const int32_t *keep, int32_t n_keep, fa_graph **out);
+/* That node: `in` (weight, bias or -1, scale, shift, mean, variance), `weight` and `bias` what it makes. */
+fa_status fa_fold_batchnorm(fa_edit *edit, const char *name, const int32_t in[6], int64_t step, float epsilon, int32_t weight, int32_t bias);
 
 /* lib/backend/layers.c: the layers of a canonical graph (constants and BatchNormalization folded). `node` [count] is the node of each. */
 typedef struct fa_layers {

@@ -7,12 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A real initialiser of `count` elements (any number when negative), or NULL. */
+/* A real initialiser, or a value that varies, of `count` elements (any number when negative), or NULL. */
 static const fa_view *constant(const fa_graph *g, int32_t value, int64_t count)
 {
-    if (value < 0 || !g->value[value].is_initialiser) return NULL;
-    const fa_view *v = &g->value[value].view;
-    return fa_dtype_is_real(v->dtype) && (count < 0 || v->count == count) ? v : NULL;
+    const fa_view *v = fa_graph_constant(g, value);
+    return v && fa_dtype_is_real(v->dtype) && (count < 0 || v->count == count) ? v : NULL;
 }
 
 static double element(const fa_view *v, int64_t i)
@@ -92,6 +91,55 @@ static fa_status new_initialiser(fa_edit *e, int32_t old, const fa_view *like, i
     return FA_OK;
 }
 
+/* The layer takes the folded weight and bias, and makes what the normalisation made. */
+static void replace(fa_edit *e, const pair *p, int32_t weight, int32_t bias)
+{
+    fa_node *layer = &e->graph->node[p->layer];
+    layer->in[1] = weight;
+    layer->in[2] = bias; /* an edit's nodes have room for one input more */
+    layer->n_in = 3;
+    layer->out[0] = e->graph->node[p->norm].out[0];
+    e->graph->value[layer->out[0]].producer = p->layer; /* a second normalisation behind this one folds too */
+    fa_edit_remove_node(e, p->norm);
+}
+
+static bool varies(const fa_graph *g, const pair *p)
+{
+    const fa_node *layer = &g->node[p->layer], *norm = &g->node[p->norm];
+    bool any = g->value[layer->in[1]].varies || (p->bias && g->value[layer->in[2]].varies);
+    for (int32_t i = 1; i < 5; i++) any |= g->value[norm->in[i]].varies;
+    return any;
+}
+
+/* Where something varies, the folding is left to a node that runs once per set of weights. */
+static fa_status fold_later(fa_edit *e, const pair *p)
+{
+    const fa_node *layer = &e->graph->node[p->layer], *norm = &e->graph->node[p->norm];
+    int32_t in[6] = {layer->in[1], p->bias ? layer->in[2] : -1}, weight, bias;
+    memcpy(in + 2, norm->in + 1, 4 * sizeof *in);
+    const fa_view like = *p->weight; /* the values move when the edit grows */
+    const char *weight_name = e->graph->value[in[0]].name, *bias_name = e->graph->value[in[3]].name;
+    const float epsilon = fa_node_float(norm, "epsilon", 1e-5f);
+    FA_TRY(fa_edit_varying(e, weight_name, like.ndim, like.dim, &weight));
+    FA_TRY(fa_edit_varying(e, bias_name, 1, &p->out, &bias));
+    FA_TRY(fa_fold_batchnorm(e, norm->name, in, p->step, epsilon, weight, bias));
+    replace(e, p, weight, bias);
+    return FA_OK;
+}
+
+fa_status fa_fold_batchnorm(fa_edit *e, const char *name, const int32_t in[6], int64_t step, float epsilon, int32_t weight, int32_t bias)
+{
+    int32_t node;
+    FA_TRY(fa_edit_node(e, name, "FoldBatchNorm", "fattr", 1, 6, 2, 2, &node));
+    fa_node *fold = &e->graph->node[node];
+    memcpy(fold->in, in, 6 * sizeof *in);
+    fold->out[0] = weight;
+    fold->out[1] = bias;
+    fold->attr[0] = (fa_attr){.name = "step", .kind = FA_ATTR_INT, .i = step};
+    fold->attr[1] = (fa_attr){.name = "epsilon", .kind = FA_ATTR_FLOAT, .f = epsilon};
+    return FA_OK;
+}
+
 static fa_status fold(fa_edit *e, const pair *p)
 {
     int32_t weight, bias;
@@ -108,13 +156,7 @@ static fa_status fold(fa_edit *e, const pair *p)
         double factor = element(p->scale, o) / sqrt(element(p->variance, o) + epsilon);
         b[o] = (float)(((p->bias ? element(p->bias, o) : 0) - element(p->mean, o)) * factor + element(p->shift, o));
     }
-    fa_node *layer = &e->graph->node[p->layer];
-    layer->in[1] = weight;
-    layer->in[2] = bias; /* an edit's nodes have room for one input more */
-    layer->n_in = 3;
-    layer->out[0] = e->graph->node[p->norm].out[0];
-    e->graph->value[layer->out[0]].producer = p->layer; /* a second normalisation behind this one folds too */
-    fa_edit_remove_node(e, p->norm);
+    replace(e, p, weight, bias);
     return FA_OK;
 }
 
@@ -125,7 +167,7 @@ fa_status fa_rewrite_batchnorm(const fa_graph *graph, const int32_t *keep, int32
     for (int32_t n = 0; n < graph->n_node; n++) {
         pair p;
         if (!find_pair(&edit, n, keep, n_keep, &p)) continue;
-        fa_status status = fold(&edit, &p);
+        fa_status status = varies(edit.graph, &p) ? fold_later(&edit, &p) : fold(&edit, &p);
         if (status != FA_OK) {
             fa_edit_discard(&edit);
             return status;

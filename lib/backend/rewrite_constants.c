@@ -35,6 +35,7 @@ static fa_status replace(fa_edit *e, const fa_plan *plan, const int32_t *found, 
 {
     for (int32_t i = 0; i < n_found; i++) {
         const fa_view *from = fa_plan_value(plan, found[i]);
+        if (from && !from->data && e->graph->value[found[i]].varies) e->graph->value[found[i]].view = *from; /* its shape */
         if (!from || !from->data) continue;
         fa_view view;
         FA_TRY(copy_view(from, &e->graph->arena, &view));

@@ -79,6 +79,17 @@ fa_status fa_edit_initialiser(fa_edit *e, const char *name, int32_t dtype, int32
     return FA_OK;
 }
 
+fa_status fa_edit_varying(fa_edit *e, const char *name, int32_t ndim, const int64_t *dim, int32_t *value)
+{
+    fa_view view = {.dtype = FA_FLOAT32};
+    if (!fa_view_set_shape(&view, ndim, dim)) return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", name);
+    FA_TRY(fa_edit_value(e, name, FA_FLOAT32, value));
+    fa_value *v = &e->graph->value[*value];
+    v->view = view;
+    v->is_parameter = v->varies = true;
+    return FA_OK;
+}
+
 fa_status fa_edit_node(fa_edit *e, const char *name, const char *op, const char *domain, int32_t opset, int32_t n_in, int32_t n_out, int32_t n_attr, int32_t *node)
 {
     fa_graph *g = e->graph;

@@ -17,6 +17,8 @@ void fa_edit_discard(fa_edit *edit);
 /* New things. The name is copied, made unique by a suffix where it is taken. `*data`: zeroed elements, float for FA_FLOAT32, int64_t otherwise. */
 fa_status fa_edit_value(fa_edit *edit, const char *name, int32_t dtype, int32_t *value);
 fa_status fa_edit_initialiser(fa_edit *edit, const char *name, int32_t dtype, int32_t ndim, const int64_t *dim, int32_t *value, void **data);
+/* A value to be computed from initialisers of which some vary, of this shape. */
+fa_status fa_edit_varying(fa_edit *edit, const char *name, int32_t ndim, const int64_t *dim, int32_t *value);
 /* A node (those of `base` too) has room for one input more than it says. This one has room for its inputs, outputs (all -1) and attributes (to be filled in). `*node` is its index. */
 fa_status fa_edit_node(fa_edit *edit, const char *name, const char *op, const char *domain, int32_t opset, int32_t n_in, int32_t n_out, int32_t n_attr, int32_t *node);
 

@@ -170,13 +170,22 @@ fa_status fa_graph_finish(fa_graph *g)
     FA_TRY(check_sources(g));
     FA_TRY(order_nodes(g));
     FA_TRY(set_producers(g)); /* the indices have moved */
-    for (int32_t v = 0; v < g->n_value; v++) g->value[v].is_parameter = g->value[v].is_initialiser;
+    for (int32_t v = 0; v < g->n_value; v++) {
+        g->value[v].is_parameter = g->value[v].is_initialiser;
+        g->value[v].varies &= g->value[v].is_initialiser;
+    }
     for (int32_t n = 0; n < g->n_node; n++) {
-        bool parameter = true;
-        for (int32_t i = 0; i < g->node[n].n_in; i++)
-            if (g->node[n].in[i] >= 0) parameter &= g->value[g->node[n].in[i]].is_parameter;
-        for (int32_t o = 0; o < g->node[n].n_out; o++)
-            if (g->node[n].out[o] >= 0) g->value[g->node[n].out[o]].is_parameter = parameter;
+        bool parameter = true, varies = false;
+        for (int32_t i = 0; i < g->node[n].n_in; i++) {
+            if (g->node[n].in[i] < 0) continue;
+            parameter &= g->value[g->node[n].in[i]].is_parameter;
+            varies |= g->value[g->node[n].in[i]].varies;
+        }
+        for (int32_t o = 0; o < g->node[n].n_out; o++) {
+            if (g->node[n].out[o] < 0) continue;
+            g->value[g->node[n].out[o]].is_parameter = parameter;
+            g->value[g->node[n].out[o]].varies = parameter && varies;
+        }
     }
     return FA_OK;
 }

@@ -40,7 +40,8 @@ typedef struct fa_value {
     bool is_initialiser; /* `view` holds its elements */
     bool is_parameter;   /* an initialiser, or computed from initialisers alone */
     bool has_shape;      /* the file declares `declared` */
-    fa_view view;        /* initialisers only */
+    bool varies;         /* is_parameter, and its contents are set when the network runs (fa_run_set), or computed from such ones */
+    fa_view view;        /* of initialisers; of another value that varies the shape alone, where a rewrite has worked it out */
     int32_t dtype;       /* declared element type, 0 when unknown */
     int32_t declared_ndim;
     int64_t declared[FA_MAX_DIMS]; /* -1 where open */
@@ -64,6 +65,14 @@ float fa_node_float(const fa_node *node, const char *name, float fallback);
 const char *fa_node_string(const fa_node *node, const char *name, const char *fallback);
 /* NULL with *count 0 when absent. */
 const int64_t *fa_node_ints(const fa_node *node, const char *name, int64_t *count);
+
+/* The view of an initialiser, or of a value that varies and whose shape is known (`data` must not be read from where `varies`); else NULL. */
+static inline const fa_view *fa_graph_constant(const fa_graph *graph, int32_t value)
+{
+    if (value < 0) return NULL;
+    const fa_value *v = &graph->value[value];
+    return v->is_initialiser || (v->varies && v->view.dtype) ? &v->view : NULL;
+}
 
 /* Index of a value by name, -1 when there is none. */
 int32_t fa_graph_find_value(const fa_graph *graph, const char *name);

@@ -36,6 +36,7 @@ typedef struct fa_op_call {
 enum {
     FA_OP_VIEW = 1,       /* output 0 holds input 0's elements in the same order under another shape */
     FA_OP_OVERWRITES = 2, /* backward honours `accumulate`; without it grad_in is zeroed before the first contribution and backward always adds */
+    FA_OP_STOPS = 4,      /* no gradient flows through it, whatever its inputs want */
 };
 
 #define FA_OPSET_ANY 1000
@@ -50,6 +51,8 @@ typedef struct fa_op {
     fa_status (*prepare)(fa_op_setup *setup); /* checks input counts, types and attributes; messages need not name the node, the plan does */
     void (*forward)(const fa_op_call *call);
     void (*backward)(const fa_op_call *call); /* NULL: not differentiable (or nothing real to differentiate) */
+    uint32_t back_only;   /* bit i: forward does not read input i, which is absent where there is no backward */
+    uint32_t first_for;   /* not 0: backward reads input 0 only where it is asked for the gradient at one of these inputs */
 } fa_op;
 
 /* Families of operators, NULL-terminated; each family is an array that ends with name NULL. */
@@ -57,6 +60,12 @@ typedef struct fa_op_table {
     size_t real_size; /* sizeof(fa_real) */
     const fa_op *const *families;
 } fa_op_table;
+
+/* Bit `i` of a mask of inputs or outputs. */
+static inline bool fa_op_bit(uint32_t mask, int32_t i)
+{
+    return mask >> (i < 31 ? i : 31) & 1;
+}
 
 /* The entry for a node, or NULL. A node of a newer operator set than any entry knows takes the entry whose `until` is FA_OPSET_ANY. */
 const fa_op *fa_op_find(const fa_op_table *table, const fa_node *node);

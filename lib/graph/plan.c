@@ -46,6 +46,10 @@ static fa_status load_constant(fa_plan *p, int32_t v)
     const fa_view *from = &p->graph->value[v].view;
     fa_view *to = &p->view[v];
     *to = *from;
+    if (p->graph->value[v].varies) {
+        to->data = NULL;
+        return FA_OK;
+    }
     bool is_double = from->dtype == FA_FLOAT64;
     if (!fa_dtype_is_real(from->dtype) || (p->ops->real_size == sizeof(double)) == is_double) return FA_OK;
     to->data = fa_arena_array(&p->arena, (size_t)from->count + 1, p->ops->real_size);
@@ -82,9 +86,10 @@ static void mark_required(fa_plan *p, const fa_plan_request *r, bool *needed)
     if (r->loss >= 0) needed[r->loss] = true;
     for (int32_t n = p->graph->n_node - 1; n >= 0; n--) {
         const fa_node *node = &p->graph->node[n];
+        const fa_op *op = p->step[n].op = fa_op_find(p->ops, node);
         for (int32_t o = 0; o < node->n_out; o++) p->step[n].required |= node->out[o] >= 0 && needed[node->out[o]];
         for (int32_t i = 0; p->step[n].required && i < node->n_in; i++)
-            if (node->in[i] >= 0) needed[node->in[i]] = true;
+            if (node->in[i] >= 0 && (r->loss >= 0 || !fa_op_bit(op->back_only, i))) needed[node->in[i]] = true;
     }
 }
 
@@ -119,14 +124,12 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
 {
     const fa_node *node = &p->graph->node[n];
     fa_step *s = &p->step[n];
-    s->op = fa_op_find(p->ops, node);
-    if (!s->op) return fa_fail(FA_ERR_UNSUPPORTED, "there is no operator for it");
     size_t n_in = (size_t)node->n_in, n_out = (size_t)node->n_out;
     ends e = {fa_arena_array(&p->arena, n_in + 1, sizeof *e.in), fa_arena_array(&p->arena, n_out + 1, sizeof *e.out), fa_arena_array(&p->arena, n_out + 1, sizeof *e.spare)};
     if (!e.in || !e.out || !e.spare) return FA_ERR_MEMORY;
     bool known = true, varies = false;
     for (int32_t i = 0; i < node->n_in; i++) {
-        if (node->in[i] < 0) continue;
+        if (node->in[i] < 0 || !p->view[node->in[i]].dtype) continue;
         e.in[i] = &p->view[node->in[i]];
         known &= e.in[i]->data || e.in[i]->count == 0;
         varies |= p->needs_grad[node->in[i]];
@@ -148,7 +151,8 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
     }
     if (setup.scratch > p->scratch_bytes) p->scratch_bytes = setup.scratch;
     for (int32_t o = 0; o < node->n_out; o++)
-        if (node->out[o] >= 0) p->needs_grad[node->out[o]] = (varies || s->tap >= 0) && fa_dtype_is_real(p->view[node->out[o]].dtype);
+        if (node->out[o] >= 0)
+            p->needs_grad[node->out[o]] = ((varies && !(s->op->flags & FA_OP_STOPS)) || s->tap >= 0) && fa_dtype_is_real(p->view[node->out[o]].dtype);
     return FA_OK;
 }
 
@@ -164,6 +168,26 @@ static fa_status prepare_nodes(fa_plan *p)
         p->flops_forward += p->step[n].flops;
     }
     return FA_OK;
+}
+
+/* True for a node whose outputs follow from initialisers alone, of which some vary. */
+static bool prepares(const fa_graph *g, const fa_node *node)
+{
+    for (int32_t o = 0; o < node->n_out; o++)
+        if (node->out[o] >= 0) return g->value[node->out[o]].varies;
+    return false;
+}
+
+/* Brings those nodes to the front, which leaves both parts in topological order. `moved` has room for the nodes. */
+static void split_forward(fa_plan *p, int32_t *moved)
+{
+    int32_t n = 0, rest = 0;
+    for (int32_t k = 0; k < p->n_forward; k++)
+        if (prepares(p->graph, &p->graph->node[p->forward[k]])) moved[n++] = p->forward[k];
+    p->n_prepare = n;
+    for (int32_t k = 0; k < p->n_forward; k++)
+        if (!prepares(p->graph, &p->graph->node[p->forward[k]])) moved[n + rest++] = p->forward[k];
+    for (int32_t k = 0; k < p->n_forward; k++) p->forward[k] = moved[k];
 }
 
 /* Which gradients exist, who computes them and in which order contributions arrive. */
@@ -192,7 +216,8 @@ static fa_status plan_backward(fa_plan *p)
             s->accumulate[i] = begun[v];
             s->zero[i] = !begun[v] && !(s->op->flags & FA_OP_OVERWRITES);
             begun[v] = true;
-            if (i < 2) p->flops_backward += s->flops; /* what counts multiplies its first two inputs; further ones are added */
+            /* What counts multiplies its first two inputs, or the one whose gradient takes the first; further ones are added. */
+            if (i < 2 || fa_op_bit(s->op->first_for, i)) p->flops_backward += s->flops;
         }
         p->backward[p->n_backward++] = p->forward[k];
     }
@@ -223,6 +248,7 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
     for (int32_t n = 0; n < g->n_node; n++) p->step[n].tap = -1;
     for (int32_t i = 0; i < r->n_tap; i++) p->step[r->tap[i]].tap = i;
     FA_TRY(prepare_nodes(p));
+    split_forward(p, p->backward);
     FA_TRY(plan_backward(p));
     return fa_plan_place(p, r->wanted, r->n_wanted);
 }

@@ -8,6 +8,9 @@
  * A plan is a graph bound to concrete input shapes: shapes inferred, constants folded, the order of forward and backward steps and the place of
  * every tensor in one arena fixed. Immutable; many runs share it. A run is the memory for one pass at a time: it allocates when created, never
  * when used.
+ *
+ * Initialisers that vary (graph->value[].varies) have no contents in a plan, and what follows from them is not folded: the nodes that depend on
+ * initialisers alone are run by fa_run_prepare(), once per set of contents, and what they make stays until the next.
  */
 typedef struct fa_plan fa_plan;
 typedef struct fa_run fa_run;
@@ -43,6 +46,10 @@ void fa_run_destroy(fa_run *run);
 /* Where to write input `i` (index into graph->input) before fa_run_forward(): fa_real or int64_t elements. NULL for an input that nothing wanted
  * depends on, which need not be given a shape either. An input bound at plan time is not written to. */
 void *fa_run_input(fa_run *run, int32_t i);
+/* Contents of an initialiser that varies: fa_real elements, which must stay where they are until fa_run_prepare() has returned. Every one that something
+ * wanted depends on is to be set before fa_run_prepare(), and that is to be called before fa_run_forward(). Others are passed over. */
+void fa_run_set(fa_run *run, int32_t value, const void *data);
+void fa_run_prepare(fa_run *run);
 void fa_run_forward(fa_run *run);
 /* A wanted value's, a constant's or (inside a tap) a tapped input's contents. */
 const fa_view *fa_run_value(const fa_run *run, int32_t value);

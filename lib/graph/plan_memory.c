@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-/* A tensor's stay in the arena: from step `first` to step `last`, inclusive. Forward steps are 1 ... F, backward steps F + 1 ... F + B; inputs
- * arrive at 0, the loss gradient at F. */
+/* A tensor's stay in the arena: from step `first` to step `last`, inclusive. Forward steps are 1 ... F, backward steps F + 1 ... F + B; inputs and
+ * initialisers that vary arrive at 0, the loss gradient at F. The first n_prepare steps are not repeated by every pass. */
 typedef struct stay {
     size_t size, *offset;
     int32_t first, last;
@@ -84,10 +84,24 @@ static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int
     const fa_step *s = &p->step[n];
     if (s->tap >= 0) use(p, first, last, node->in[0], time);
     if (!s->run_backward) return;
+    bool reads_first = !s->op->first_for;
+    for (int32_t i = 0; i < node->n_in; i++) reads_first |= fa_op_bit(s->op->first_for, i) && s->want_grad[i];
     for (int32_t i = 0; i < node->n_in; i++)
-        if (s->op->back_in >> (i < 31 ? i : 31) & 1) use(p, first, last, node->in[i], time);
+        if (fa_op_bit(s->op->back_in, i) && (i || reads_first)) use(p, first, last, node->in[i], time);
     for (int32_t o = 0; o < node->n_out; o++)
-        if (s->op->back_out >> (o < 31 ? o : 31) & 1) use(p, first, last, node->out[o], time);
+        if (fa_op_bit(s->op->back_out, o)) use(p, first, last, node->out[o], time);
+}
+
+/* What fa_run_prepare() leaves behind stays while passes come and go; an initialiser that only it reads is read where the caller has it. */
+static void pin_prepared(const fa_plan *p, int32_t *first, int32_t *last, int32_t end)
+{
+    for (int32_t v = 0; v < p->graph->n_value; v++)
+        if (p->root[v] != v && p->graph->value[p->root[v]].varies) last[p->root[v]] = end; /* views lie where the run has it */
+    for (int32_t v = 0; v < p->graph->n_value; v++) {
+        if (!p->graph->value[v].varies || first[v] < 0) continue;
+        if (last[v] > p->n_prepare) first[v] = 0, last[v] = end;
+        else if (p->graph->value[v].is_initialiser) first[v] = -1;
+    }
 }
 
 fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
@@ -109,7 +123,8 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
     for (int32_t i = 0; i < g->n_input; i++) use(p, first, last, g->input[i], 0);
     for (int32_t k = 0; k < p->n_forward; k++) {
         const fa_node *node = &g->node[p->forward[k]];
-        for (int32_t i = 0; i < node->n_in; i++) use(p, first, last, node->in[i], k + 1);
+        for (int32_t i = 0; i < node->n_in; i++)
+            if (!fa_op_bit(p->step[p->forward[k]].op->back_only, i)) use(p, first, last, node->in[i], k + 1);
         for (int32_t o = 0; o < node->n_out; o++) use(p, first, last, node->out[o], k + 1);
     }
     if (p->loss >= 0) use(p, first, last, p->loss, p->n_forward);
@@ -133,6 +148,7 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         if (grad_first[p->wrt[i]] < 0) grad_first[p->wrt[i]] = p->n_forward;
         grad_last[p->wrt[i]] = end;
     }
+    pin_prepared(p, first, last, end);
 
     int32_t n = 0;
     for (int32_t v = 0; v < g->n_value; v++) {

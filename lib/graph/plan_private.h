@@ -29,8 +29,8 @@ struct fa_plan {
     fa_step *step;      /* [n_node] */
     bool *needs_grad;   /* [n_value] some tapped output or wrt value flows into it */
     bool *active;       /* [n_value] ... and it flows into the loss: it has a gradient */
-    int32_t *forward;   /* nodes to run, in order */
-    int32_t n_forward;
+    int32_t *forward;   /* nodes to run, in order: the first n_prepare of them once per set of contents of the initialisers that vary */
+    int32_t n_forward, n_prepare;
     int32_t *backward;  /* nodes to visit or run backward, in order */
     int32_t n_backward;
     int32_t loss;

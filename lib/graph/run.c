@@ -110,13 +110,31 @@ void *fa_run_input(fa_run *run, int32_t i)
     return run->view[run->plan->graph->input[i]].data;
 }
 
-void fa_run_forward(fa_run *run)
+void fa_run_set(fa_run *run, int32_t v, const void *data)
 {
     const fa_plan *p = run->plan;
-    for (int32_t k = 0; k < p->n_forward; k++) {
+    fa_view *view = &run->view[v];
+    if (p->offset[v] == FA_NOWHERE) view->data = (void *)(uintptr_t)data; /* read by fa_run_prepare() alone, or not at all */
+    else memcpy(view->data, data, (size_t)view->count * fa_plan_element_bytes(p, view));
+}
+
+static void run_steps(fa_run *run, int32_t k, int32_t end)
+{
+    const fa_plan *p = run->plan;
+    for (; k < end; k++) {
         const fa_step *s = &p->step[p->forward[k]];
         if (!s->skip_forward) s->op->forward(&run->call[p->forward[k]]);
     }
+}
+
+void fa_run_prepare(fa_run *run)
+{
+    run_steps(run, 0, run->plan->n_prepare);
+}
+
+void fa_run_forward(fa_run *run)
+{
+    run_steps(run, run->plan->n_prepare, run->plan->n_forward);
 }
 
 const fa_view *fa_run_value(const fa_run *run, int32_t value)

@@ -2,6 +2,7 @@
 #include "kernels/conv.h"
 
 #include "kernels/cpu.h"
+#include "kernels/nhwc.h"
 #include "kernels/tile.h"
 
 #include <string.h>
@@ -298,26 +299,14 @@ double fa_conv_flops(const fa_conv *c)
     return c->flops;
 }
 
-static void copy_padded(const fa_conv *c, const float *in, float *to)
-{
-    const size_t row = (size_t)(c->in_w * c->in_pixel), left = (size_t)(c->left * c->in_pixel), whole = (size_t)(c->padded_w * c->in_pixel);
-    memset(to, 0, (size_t)c->top * whole * sizeof *to);
-    to += (size_t)c->top * whole;
-    for (int64_t y = 0; y < c->in_h; y++, in += row, to += whole) {
-        memset(to, 0, left * sizeof *to);
-        memcpy(to + left, in, row * sizeof *to);
-        memset(to + left + row, 0, (whole - left - row) * sizeof *to);
-    }
-    memset(to, 0, (size_t)(c->padded_h - c->top - c->in_h) * whole * sizeof *to);
-}
-
 void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
 {
     const int64_t image_in = c->in_h * c->in_w * c->in_pixel, image_out = c->out_h * c->out_w * c->out_pixel;
     for (int64_t i = 0; i < d->n; i++) {
         const float *in = d->in + i * image_in;
         if (c->copies) {
-            copy_padded(c, in, d->scratch);
+            const fa_padding padding = {c->in_h, c->in_w * c->in_pixel, c->top, c->left * c->in_pixel, c->padded_h, c->padded_w * c->in_pixel};
+            fa_pad_image(&padding, in, d->scratch);
             in = d->scratch;
         }
         for (int64_t group = 0; group < c->groups; group++)

@@ -115,6 +115,19 @@ VECTORS void fa_pool_average_gradient(const fa_pool2d *p, int64_t n, const float
         }
 }
 
+void fa_pad_image(const fa_padding *p, const float *in, float *to)
+{
+    const size_t row = (size_t)p->row, left = (size_t)p->left, whole = (size_t)p->padded_row;
+    memset(to, 0, (size_t)p->top * whole * sizeof *to);
+    to += (size_t)p->top * whole;
+    for (int64_t y = 0; y < p->h; y++, in += row, to += whole) {
+        memset(to, 0, left * sizeof *to);
+        memcpy(to + left, in, row * sizeof *to);
+        memset(to + left + row, 0, (whole - left - row) * sizeof *to);
+    }
+    memset(to, 0, (size_t)(p->padded_h - p->top - p->h) * whole * sizeof *to);
+}
+
 /* Squares of this side are read and written within the first-level cache. */
 #define SQUARE 16
 

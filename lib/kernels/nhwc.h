@@ -21,6 +21,13 @@ void fa_pool_max_gradient(const fa_pool2d *pool, int64_t n, const float *x, cons
 void fa_pool_average(const fa_pool2d *pool, int64_t n, const float *x, float *y);
 void fa_pool_average_gradient(const fa_pool2d *pool, int64_t n, const float *grad_y, float *grad_x);
 
+/* An image of h rows of `row` floats within a larger one of padded_h rows of padded_row, from row `top` and float `left` on; zeros around it. On any CPU. */
+typedef struct fa_padding {
+    int64_t h, row, top, left, padded_h, padded_row;
+} fa_padding;
+
+void fa_pad_image(const fa_padding *padding, const float *in, float *to);
+
 /* n matrices: to [columns, rows] = transpose of from [rows, columns], or += with `add`. */
 void fa_transpose(int64_t n, int64_t rows, int64_t columns, const float *from, float *to, bool add);
 

@@ -17,6 +17,19 @@ typedef struct fa_outer {
 
 void fa_outer_run(fa_isa isa, const fa_outer *outer);
 
+/*
+ * The same over the positions of images: c[i * ldc + j] += sum over images, rows, columns of x[position + i] * y[position + j], for i < ni and j < nj.
+ */
+typedef struct fa_outer_grid {
+    int64_t images, rows, cols, ni, nj;
+    const float *x, *y;
+    int64_t x_image, x_row, x_col, y_image, y_row, y_col; /* strides in floats */
+    float *c;
+    int64_t ldc;
+} fa_outer_grid;
+
+void fa_outer_grid_run(fa_isa isa, const fa_outer_grid *grid);
+
 /* The lower triangle (j <= i) of c += x'x, for `k` columns of x; up to 16 numbers right of the diagonal are written too. */
 void fa_outer_symmetric(fa_isa isa, int64_t n, int64_t k, const float *x, int64_t ldx, float *c, int64_t ldc);
 

@@ -42,6 +42,8 @@ const gradient_case gradient_cases_layers[] = {
     {"BatchNormalization", 9, "3,2,4 2 2 2 2:0.3..1", "momentum=0.6", 5},
     {"BatchNormalization", 6, "3,2,2 4 4 4 4:0.3..1", "spatial=0", 5},
     {"BatchNormalization", 6, "3,2,2 2 2 2 2:0.3..1", "is_test=1", 5},
+    {"fattr:FoldBatchNorm", 1, "3,2,2 3 3 3 3 3:0.3..1", "step=4 epsilon=0.01", 2},
+    {"fattr:FoldBatchNorm", 1, "4,3 - 3 3 3 3:0.3..1", NULL, 2},
     {"InstanceNormalization", 6, "2,3,2,3 3 3", NULL},
     {"LayerNormalization", 17, "2,3,4 3,4 3,4", "axis=1"},
     {"LayerNormalization", 17, "3,5 5", "epsilon=0.1", 3},

@@ -4,6 +4,7 @@
 #include "kernels/conv.h"
 #include "kernels/normal.h"
 #include "kernels/outer.h"
+#include "kernels/weights.h"
 
 #include <check.h>
 #include <math.h>
@@ -103,8 +104,49 @@ static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool
     free(in), free(w), free(b), free(add), free(out), free(want), free(size), free(packed);
 }
 
+/* The weight gradient, [out, c, k] or [c, k, out], added to what was there; and the bias's. */
+static void check_weights(const fa_conv_geometry *g, int64_t n, bool turned)
+{
+    const int64_t cg = g->c / g->groups, og = g->out / g->groups, kernel = g->kh * g->kw, n_in = n * g->h * g->w * g->c, n_d = n * g->oh * g->ow * g->out,
+                  count = g->out * cg * kernel;
+    const int64_t stride_out = turned ? 1 : cg * kernel, stride_in = turned ? kernel * g->out : kernel, stride_position = turned ? g->out : 1;
+    float *in = numbers(n_in), *d = numbers(n_d), *before = numbers(count), *got = malloc((size_t)count * sizeof *got), *bias = calloc((size_t)g->out, sizeof *bias);
+    double *want = calloc((size_t)count, sizeof *want), *size = calloc((size_t)count, sizeof *size), *want_bias = calloc((size_t)g->out, sizeof *want_bias);
+    ck_assert(got && want && size && bias && want_bias);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t p = 0; p < g->oh * g->ow; p++)
+            for (int64_t o = 0; o < g->out; o++) {
+                const double at = d[(i * g->oh * g->ow + p) * g->out + o];
+                want_bias[o] += at;
+                for (int64_t t = 0; t < kernel; t++) {
+                    const int64_t iy = p / g->ow * g->stride_h + t / g->kw * g->dilation_h - g->pad_top, ix = p % g->ow * g->stride_w + t % g->kw * g->dilation_w - g->pad_left;
+                    if (iy < 0 || iy >= g->h || ix < 0 || ix >= g->w) continue;
+                    for (int64_t c = 0; c < cg; c++) {
+                        const double term = at * in[((i * g->h + iy) * g->w + ix) * g->c + o / og * cg + c];
+                        want[o * stride_out + c * stride_in + t * stride_position] += term;
+                        size[o * stride_out + c * stride_in + t * stride_position] += fabs(term);
+                    }
+                }
+            }
+    for (int k = 0; k < N_ISA; k++) {
+        if (!fa_kernels_have(isas[k])) continue;
+        const size_t bytes = fa_weights_scratch(g, n);
+        void *scratch = fa_new_uncleared(context, bytes);
+        ck_assert_ptr_nonnull(scratch);
+        memset(scratch, 0xff, bytes);
+        memcpy(got, before, (size_t)count * sizeof *got);
+        fa_weights_run(isas[k], g, &(fa_weights_data){n, in, d, stride_out, stride_in, stride_position, got, scratch});
+        for (int64_t i = 0; i < count; i++) close_to(got[i], want[i] + before[i], size[i], "weight gradient", isas[k], i);
+        fa_delete(context, scratch);
+    }
+    fa_weights_bias(n * g->oh * g->ow, g->out, d, bias);
+    for (int64_t o = 0; o < g->out; o++) close_to(bias[o], want_bias[o], (double)(n * g->oh * g->ow), "bias gradient", FA_ISA_NONE, o);
+    free(in), free(d), free(before), free(got), free(bias), free(want), free(size), free(want_bias);
+}
+
 static void check_both(const fa_conv_geometry *g, int64_t n)
 {
+    check_weights(g, n, pick(0, 1));
     check_conv(g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1));
     check_conv(g, n, true, pick(0, 3) == 0, (int)pick(0, 2), pick(0, 3) == 0);
 }

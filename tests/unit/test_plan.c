@@ -51,8 +51,8 @@ static void fill(float *x, int64_t n, uint64_t stream)
     for (int64_t i = 0; i < n; i++) x[i] *= 0.5f;
 }
 
-/* x [3, 4] through `count` random nodes; every value is [3, 4]. `out` is the last one. */
-static fa_graph *random_graph(fa_graph *base, uint64_t seed, int count, int32_t *x, int32_t *w, int32_t *out)
+/* x [3, 4] through `count` random nodes; every value is [3, 4]. `out` is the last one. Matrices are w [4, 4], which may vary, and what follows from it. */
+static fa_graph *random_graph(fa_graph *base, uint64_t seed, int count, bool varies, int32_t *x, int32_t *w, int32_t *out)
 {
     fa_edit e;
     void *weights;
@@ -60,6 +60,10 @@ static fa_graph *random_graph(fa_graph *base, uint64_t seed, int count, int32_t 
     ck_assert_int_eq(fa_edit_value(&e, "x", FA_FLOAT32, x), FA_OK);
     ck_assert_int_eq(fa_edit_initialiser(&e, "w", FA_FLOAT32, 2, (int64_t[]){4, 4}, w, &weights), FA_OK);
     fill(weights, 16, seed + 1000);
+    e.graph->value[*w].varies = varies;
+    int32_t matrices[4] = {*w, add_node(&e, "Tanh", *w, -1)};
+    matrices[2] = add_node(&e, "Identity", matrices[seed % 2], -1);
+    matrices[3] = add_node(&e, "Mul", add_node(&e, "Sigmoid", matrices[2], -1), matrices[1]);
     e.graph->input = fa_arena_array(&e.graph->arena, 1, sizeof(int32_t));
     e.graph->output = fa_arena_array(&e.graph->arena, 1, sizeof(int32_t));
     e.graph->input[0] = *x;
@@ -73,7 +77,7 @@ static fa_graph *random_graph(fa_graph *base, uint64_t seed, int count, int32_t 
         int32_t a = values[r[1] % (unsigned)n], b = values[n - 1];
         if (r[0] % 3 == 0) values[n++] = add_node(&e, unary[r[2] % 3], b, -1);
         else if (r[0] % 3 == 1) values[n++] = add_node(&e, binary[r[2] % 3], a, b);
-        else values[n++] = add_node(&e, "MatMul", r[2] % 2 ? a : b, *w);
+        else values[n++] = add_node(&e, "MatMul", r[2] % 2 ? a : b, matrices[seed & 4 ? 1 + r[3] % 3 : r[3] % 4]);
     }
     *out = e.graph->output[0] = values[n - 1];
     fa_graph *g;
@@ -86,7 +90,7 @@ typedef struct result {
     size_t bytes;
 } result;
 
-static void run(const fa_graph *g, int32_t x, int32_t w, int32_t out, bool keep_all, result *r)
+static void run(const fa_graph *g, uint64_t seed, int32_t x, int32_t w, int32_t out, bool keep_all, bool backward, result *r)
 {
     int32_t wanted[80], wrt[] = {x, w};
     int n = 0;
@@ -94,18 +98,26 @@ static void run(const fa_graph *g, int32_t x, int32_t w, int32_t out, bool keep_
     for (int32_t v = 0; keep_all && v < g->n_value; v++) wanted[n++] = v;
     fa_view in = {.dtype = FA_FLOAT32};
     fa_view_set_shape(&in, 2, (int64_t[]){3, 4});
-    fa_plan_request q = {.graph = g, .ops = &fa_op_table_f32, .inputs = &in, .wanted = wanted, .n_wanted = n, .loss = out, .wrt = wrt, .n_wrt = 2};
+    fa_plan_request q = {.graph = g, .ops = &fa_op_table_f32, .inputs = &in, .wanted = wanted, .n_wanted = n, .loss = backward ? out : -1, .wrt = wrt, .n_wrt = 2};
     fa_plan *plan;
     fa_run *pass;
     ck_assert_msg(fa_plan_create(&q, &plan) == FA_OK, "%s", fa_error_message());
     ck_assert_int_eq(fa_run_create(plan, context, &pass), FA_OK);
     r->bytes = fa_plan_arena_bytes(plan);
+    if (g->value[w].varies) {
+        float weights[16];
+        fill(weights, 16, seed + 1000);
+        fa_run_set(pass, w, weights);
+        fa_run_prepare(pass);
+        memset(weights, 0xff, sizeof weights); /* nothing is read there any more */
+    }
     for (int repeat = 0; repeat < 2; repeat++) { /* the second time, the arena is dirty */
         float *input = fa_run_input(pass, 0);
         if (input) fill(input, 12, 1);
         fa_run_forward(pass);
         memcpy(r->out, fa_run_value(pass, out)->data, sizeof r->out);
         if (fa_run_loss_gradient(pass)) fill(fa_run_loss_gradient(pass), 12, 2);
+        if (!backward) continue;
         fa_run_backward(pass, NULL, NULL);
         if (fa_run_gradient(pass, 0)) memcpy(r->gx, fa_run_gradient(pass, 0), sizeof r->gx);
         if (fa_run_gradient(pass, 1)) memcpy(r->gw, fa_run_gradient(pass, 1), sizeof r->gw);
@@ -120,10 +132,10 @@ START_TEST(memory_is_shared_safely)
     for (uint64_t seed = 0; seed < 300; seed++) {
         fa_graph *base = empty_graph();
         int32_t x, w, out;
-        fa_graph *g = random_graph(base, seed, 3 + (int)(seed % 40), &x, &w, &out);
+        fa_graph *g = random_graph(base, seed, 3 + (int)(seed % 40), false, &x, &w, &out);
         result a = {0}, b = {0};
-        run(g, x, w, out, false, &a);
-        run(g, x, w, out, true, &b);
+        run(g, seed, x, w, out, false, true, &a);
+        run(g, seed, x, w, out, true, true, &b);
         ck_assert_mem_eq(a.out, b.out, sizeof a.out);
         ck_assert_mem_eq(a.gx, b.gx, sizeof a.gx);
         ck_assert_mem_eq(a.gw, b.gw, sizeof a.gw);
@@ -133,6 +145,28 @@ START_TEST(memory_is_shared_safely)
         fa_graph_destroy(base);
     }
     ck_assert_uint_lt(shared, kept);
+}
+END_TEST
+
+/* Contents set when it runs: the same bits as when the plan knows them. */
+START_TEST(initialisers_vary)
+{
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        fa_graph *base = empty_graph();
+        int32_t x, w, out;
+        fa_graph *known = random_graph(base, seed, 3 + (int)(seed % 40), false, &x, &w, &out), *g = random_graph(base, seed, 3 + (int)(seed % 40), true, &x, &w, &out);
+        for (int backward = 0; backward < 2; backward++) {
+            result a = {0}, b = {0};
+            run(known, seed, x, w, out, false, backward, &a);
+            run(g, seed, x, w, out, seed % 3 == 0, backward, &b);
+            ck_assert_mem_eq(a.out, b.out, sizeof a.out);
+            ck_assert_mem_eq(a.gx, b.gx, sizeof a.gx);
+            ck_assert_mem_eq(a.gw, b.gw, sizeof a.gw);
+        }
+        fa_graph_destroy(g);
+        fa_graph_destroy(known);
+        fa_graph_destroy(base);
+    }
 }
 END_TEST
 
@@ -185,6 +219,7 @@ int main(void)
     TCase *t = tcase_create("plan");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, memory_is_shared_safely);
+    tcase_add_test(t, initialisers_vary);
     tcase_add_test(t, unsupported_nodes_are_listed_at_once);
     tcase_add_test(t, cycles_and_orphans_are_refused);
     suite_add_tcase(s, t);
