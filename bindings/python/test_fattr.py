@@ -71,9 +71,10 @@ class Interface(unittest.TestCase):
     def test_constants(self):
         ours = dict(errors.NUMBERS)
         ours.update({"FA_" + name.upper(): number for name, number in _native.DTYPES.items()})
-        for prefix, table in (("FA_SCORE_", _native.SCORES), ("FA_BLOCKS_", _native.BLOCKS), ("FA_KERNELS_", _native.KERNELS)):
+        for prefix, table in (("FA_SCORE_", _native.SCORES), ("FA_BLOCKS_", _native.BLOCKS), ("FA_KERNELS_", _native.KERNELS), ("FA_SAMPLER_", _native.SAMPLERS),
+                              ("FA_DRAWS_", _native.DRAWS), ("FA_BATCHNORM_", _native.BATCHNORM)):
             ours.update({prefix + name.upper().replace("-", "_"): number for name, number in table.items()})
-        ours.update(FA_MAX_DIMS=_native.MAX_DIMS, FA_DIGEST_SIZE=_native.DIGEST_SIZE, FA_SCORE_COUNT=len(_native.SCORES))
+        ours.update(FA_MAX_DIMS=_native.MAX_DIMS, FA_DIGEST_SIZE=_native.DIGEST_SIZE, FA_SCORE_COUNT=len(_native.SCORES), FA_SCORE_COMMON_COUNT=5)
         theirs = {n: v for n, v in self.layout["constants"].items() if not n.startswith(("FA_VERSION_", "FA_LOG_")) and n != "FA_OK"}
         self.assertEqual(ours, theirs)
         for name, number in errors.NUMBERS.items():
@@ -105,7 +106,7 @@ class Life(unittest.TestCase):
         self.assertTrue((r.weights >= 0).all())
         np.testing.assert_allclose((r.residual.astype(float) ** 2).sum(1), r.score, atol=1e-4)
         self.assertEqual(r.residual.shape[1], self.sketch.info.signature_length)
-        self.assertEqual(list(r.scores), list(_native.SCORES))
+        self.assertEqual(list(r.scores), list(_native.SCORES)[:5])
         np.testing.assert_array_equal(r.scores["cone"], r.score)
         np.testing.assert_allclose(r.scores["mean"], -r.couplings.mean(1), atol=1e-5)
         np.testing.assert_array_equal(r.flagged, r.p_value <= 0.05)
@@ -200,7 +201,7 @@ class Life(unittest.TestCase):
         self.assertTrue((np.diff(again.calibration("span")) >= 0).all())
 
     def test_audit_and_estimate(self):
-        for score in _native.SCORES:
+        for score in list(_native.SCORES)[:5]:
             a = self.sketch.audit(score)
             self.assertEqual(a.shape, (N_REF,))
             self.assertTrue(np.isfinite(a).all())

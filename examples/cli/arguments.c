@@ -37,7 +37,7 @@ void parse_command(const struct argp *argp, const char *command, int argc, char 
     running = command;
     parse p = {.argp = argp, .input = input};
     snprintf(p.name, sizeof p.name, "fattr %s", command);
-    const struct argp own = {argp->options, argp->parser, NULL, NULL, NULL, NULL, NULL};
+    const struct argp own = {argp->options, argp->parser, NULL, NULL, argp->children, NULL, NULL};
     const struct argp_child children[] = {{&own, 0, NULL, 0}, {NULL}};
     const struct argp whole = {options, parse_one, argp->args_doc, argp->doc, children, NULL, NULL};
     /* argv[0] is "fattr", so that getopt's messages begin as ours do. */

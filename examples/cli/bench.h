@@ -16,7 +16,7 @@ void bench_inputs_destroy(bench_inputs *inputs);
 
 /* Median times of one batch, in milliseconds. With several threads `score` and `forward` are wall time over batches done by all. */
 typedef struct bench_times {
-    double forward, score, passes, coupling, solve; /* all but `forward` NaN without a sketch */
+    double forward, score, passes, coupling, solve, draw; /* all but `forward` NaN without a sketch; `draw`: making and setting weights, 0 for gradient sketches */
 } bench_times;
 
 int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, bench_times *out);

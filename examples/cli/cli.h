@@ -14,6 +14,7 @@
 #define EXIT_FAILED 3 /* a bad file, or whatever else the library refused */
 
 int cmd_build(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);

@@ -125,6 +125,7 @@ static int print(const session *s, const bench *c, const bench_times *t, double 
             json_object_set_new(out, "passes_ms", json_number(t->passes));
             json_object_set_new(out, "coupling_ms", json_number(t->coupling));
             json_object_set_new(out, "solve_ms", json_number(t->solve));
+            json_object_set_new(out, "draw_ms", json_number(t->draw));
             json_object_set_new(out, "passes_ratio", json_number(t->passes / t->forward));
             json_object_set_new(out, "planned_ratio", json_number(planned));
         }
@@ -134,7 +135,9 @@ static int print(const session *s, const bench *c, const bench_times *t, double 
            fa_context_kernels(s->context), (int)c->batch, (int)c->threads, c->threads == 1 ? "" : "s");
     printf("  forward   %9.4f ms  %.1f GFLOP/s\n", t->forward, gflops);
     if (c->open.sketch) {
-        printf("  passes    %9.4f ms  %.2f x forward (planned %.2f x): forward, backward, projections\n", t->passes, t->passes / t->forward, planned);
+        printf("  passes    %9.4f ms  %.2f x forward (planned %.2f x): %s\n", t->passes, t->passes / t->forward, planned,
+               t->draw > 0 ? "one forward pass per draw" : "forward, backward, projections");
+        if (t->draw > 0) printf("  draws     %9.4f ms  %.1f %% of the passes: making, folding and packing weights\n", t->draw, 100 * t->draw / t->passes);
         printf("  couplings %9.4f ms\n  solver    %9.4f ms\n", t->coupling, t->solve);
         printf("  score     %9.4f ms  %.2f x forward\n", t->score, t->score / t->forward);
     }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "json.h"
 #include "session.h"
+#include "trace_options.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { KEY_RIDGE = 256, KEY_BLOCKS, KEY_OUTPUT, KEY_SCALE, KEY_DROP, KEY_MEMORY, KEY_JSON, KEY_K_IN, KEY_K_OUT, KEY_BETA, KEY_DAMPING, KEY_TOPK, KEY_TIMEOUT };
 
@@ -15,6 +17,7 @@ typedef struct build {
     bool json, memory;
     session_options open;
     fa_sketch_options options;
+    trace_arguments trace;
 } build;
 
 static const struct argp_option options[] = {
@@ -33,7 +36,7 @@ static const struct argp_option options[] = {
     {"ridge", KEY_RIDGE, "R", 0, "Ridge of the scores cone and span (default 0.5)", 2},
     {"blocks", KEY_BLOCKS, "KIND", 0, "How layers enter the signature: both, plain or layer-unit (default both)", 2},
     {"topk", KEY_TOPK, "K", 0, "References that the score topk looks at (default 5)", 2},
-    {"seed", 's', "N", 0, "Seed of random projections (default 0)", 2},
+    {"seed", 's', "N", 0, "Seed of random projections and of draws (default 0)", 2},
     {"drop-misclassified", KEY_DROP, NULL, 0, "Leave out references whose prediction is not their label y", 2},
     {NULL, 0, NULL, 0, "Running:", 3},
     {"threads", 't', "N", 0, "Threads (default 1); the sketch is the same for any number", 3},
@@ -50,13 +53,18 @@ static const char doc[] =
     "  fattr build model.onnx --references trusted.npz \\\n"
     "      --calibration held-out.npz --threads 4 -o model.fattr\n"
     "\n"
-    "With m calibration inputs p-values go down to 1/(m+1): 100 are enough for a false positive rate of 0.05.";
+    "With m calibration inputs p-values go down to 1/(m+1): 100 are enough for a false positive rate of 0.05.\n"
+    "\n"
+    "A trace sketch of 200 draws; killed, it goes on where it was with --resume:\n"
+    "  fattr build model.onnx --references trusted.npz --kind trace \\\n"
+    "      --sampler rmsprop_sgld --draws 200 -o model.fattr";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     build *b = state->input;
     fa_sketch_options *o = &b->options;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &b->trace; return 0;
     case 'r': b->references = arg; return 0;
     case 'c': b->calibration = arg; return 0;
     case 'o': b->to = arg; return 0;
@@ -103,18 +111,22 @@ static int print_estimate(const build *b, const session *s, const fa_refset *ref
     fa_memory_estimate e = {.struct_size = sizeof e};
     if (fa_sketch_memory_estimate(s->model, references, calibration, &b->options, &e) != FA_OK) return say_failure();
     if (b->json) {
-        return json_print(json_pack("{s:I,s:I,s:I,s:I}",
+        return json_print(json_pack("{s:I,s:I,s:I,s:I,s:I}",
                                     "build_bytes", (json_int_t)e.build_bytes, "sketch_bytes", (json_int_t)e.sketch_bytes,
-                                    "scorer_bytes", (json_int_t)e.scorer_bytes, "file_bytes", (json_int_t)e.file_bytes));
+                                    "scorer_bytes", (json_int_t)e.scorer_bytes, "file_bytes", (json_int_t)e.file_bytes,
+                                    "draw_bytes", (json_int_t)e.draw_bytes));
     }
     printf("building takes %s beside the model and its inputs\n", in_words(e.build_bytes).text);
-    printf("the sketch     %s in memory, %s as a file\n", in_words(e.sketch_bytes).text, in_words(e.file_bytes).text);
+    printf("the sketch     %s in memory, %s as a file", in_words(e.sketch_bytes).text, in_words(e.file_bytes).text);
+    if (b->options.trace) printf(", %s of it draws", in_words(e.draw_bytes).text);
+    putchar('\n');
     printf("a scorer       %s per thread\n", in_words(e.scorer_bytes).text);
     return EXIT_DONE;
 }
 
 typedef struct built {
     fa_sketch_info info;
+    fa_trace_info trace; /* of a trace sketch */
     int64_t no_signal, misclassified, labelled;
     uint64_t bytes, peak;
     double seconds;
@@ -138,8 +150,13 @@ static int print_json(const char *path, const fa_sketch *sketch, const built *b)
         fa_sketch_layer_info layer;
         if (fa_sketch_get_layer(sketch, b->info.layer_count + i, &layer) == FA_OK) json_array_append_new(dropped, json_string(layer.name));
     }
-    return json_print(json_pack("{s:s,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:o,s:I,s:I}",
-                                "sketch", path, "bytes", (json_int_t)b->bytes, "seconds", json_number(b->seconds),
+    json_t *trace = b->info.is_trace ? json_pack("{s:I,s:i,s:o,s:o,s:o,s:o,s:s}", "draws", (json_int_t)b->trace.draw_count, "chains", (int)b->trace.chain_count,
+                                                 "loss_before", json_number(b->trace.loss_before), "loss_after", json_number(b->trace.loss_after),
+                                                 "ess", json_number(b->trace.diagnosis.ess), "split_rhat", json_number(b->trace.diagnosis.split_rhat), "verdict",
+                                                 b->trace.verdict)
+                                     : json_null();
+    return json_print(json_pack("{s:s,s:o,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:o,s:I,s:I}",
+                                "sketch", path, "trace", trace, "bytes", (json_int_t)b->bytes, "seconds", json_number(b->seconds),
                                 "references", (json_int_t)b->info.reference_count, "calibration", (json_int_t)b->info.calibration_count,
                                 "no_signal", (json_int_t)b->no_signal, "misclassified", (json_int_t)b->misclassified,
                                 "layers", (int)b->info.layer_count, "dropped_layers", dropped,
@@ -154,6 +171,12 @@ static int print_text(const char *path, const fa_sketch *sketch, const built *b)
     if (b->no_signal) printf(", %lld without signal", (long long)b->no_signal);
     if (b->info.calibration_count) printf("\n  calibration  %lld inputs: p-values down to %.2g\n", (long long)b->info.calibration_count, 1 / (1.0 + (double)b->info.calibration_count));
     else printf("\n  calibration  none: scores without p-value and verdict (see --calibration)\n");
+    if (b->info.is_trace) {
+        printf("  draws        %lld from %d chain%s; the references' loss went from %.4f to %.4f nats\n", (long long)b->trace.draw_count, (int)b->trace.chain_count,
+               b->trace.chain_count == 1 ? "" : "s", b->trace.loss_before, b->trace.loss_after);
+        printf("  diagnosis    %s\n", b->trace.verdict);
+        return EXIT_DONE;
+    }
     printf("  layers       %d, signature of %lld numbers\n", (int)b->info.layer_count, (long long)b->info.signature_length);
     for (int32_t i = 0; i < b->info.dropped_layer_count; i++) {
         fa_sketch_layer_info layer;
@@ -165,7 +188,7 @@ static int print_text(const char *path, const fa_sketch *sketch, const built *b)
 static int make(build *b, const session *s, const fa_refset *references, const fa_refset *calibration, fa_sketch **out)
 {
     progress bar;
-    built done = {.info = {.struct_size = sizeof done.info}};
+    built done = {.info = {.struct_size = sizeof done.info}, .trace = {.struct_size = sizeof done.trace}};
     double start = seconds_now();
     progress_begin(&bar, !b->json);
     b->options.progress = draw;
@@ -178,27 +201,51 @@ static int make(build *b, const session *s, const fa_refset *references, const f
     done.peak = fa_context_memory_peak(s->context);
     struct stat st;
     if (stat(b->to, &st) == 0) done.bytes = (uint64_t)st.st_size;
+    if (b->options.trace && b->trace.options.checkpoint) unlink(b->trace.options.checkpoint);
     if (fa_sketch_get_info(*out, &done.info) != FA_OK) return say_failure();
+    if (done.info.is_trace && fa_sketch_get_trace_info(*out, &done.trace) != FA_OK) return say_failure();
     look_at_references(*out, &done);
     return b->json ? print_json(b->to, *out, &done) : print_text(b->to, *out, &done);
 }
 
+static void read_arguments(int argc, char **argv, build *b)
+{
+    static const struct argp_child children[] = {{&trace_argp, 0, NULL, 0}, {NULL}};
+    static const struct argp argp = {options, parse, "MODEL.onnx", doc, children, NULL, NULL};
+    b->operands.count = 0;
+    parse_command(&argp, "build", argc, argv, b);
+}
+
 int cmd_build(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "MODEL.onnx", doc, NULL, NULL, NULL};
     build b = {.scale = 1};
     fa_sketch_options_init(&b.options, sizeof b.options);
-    parse_command(&argp, "build", argc, argv, &b);
+    fa_trace_options_init(&b.trace.options, sizeof b.trace.options);
+    read_arguments(argc, argv, &b);
+    if (b.trace.preset) { /* gives way to what was said beside it: the arguments are read once more, over it */
+        if (fa_trace_options_preset(&b.options, &b.trace.options, b.trace.preset) != FA_OK) return say_failure();
+        read_arguments(argc, argv, &b);
+    }
     b.open.model = b.operands.value[0];
 
     session s = {NULL};
-    fa_refset *references = NULL, *calibration = NULL;
+    fa_refset *references = NULL, *calibration = NULL, *sampling = NULL;
     fa_sketch *sketch = NULL;
+    char checkpoint[4096];
     int code = session_open(&s, &b.open);
     if (code == EXIT_DONE) code = session_inputs(&s, b.references, b.scale, &references);
     if (code == EXIT_DONE && b.calibration) code = session_inputs(&s, b.calibration, b.scale, &calibration);
+    if (code == EXIT_DONE && b.trace.sampling) code = session_inputs(&s, b.trace.sampling, b.scale, &sampling);
+    if (b.trace.wanted || b.trace.preset) {
+        snprintf(checkpoint, sizeof checkpoint, "%s.checkpoint", b.to ? b.to : "");
+        b.trace.options.checkpoint = b.trace.checkpoint ? b.trace.checkpoint : checkpoint;
+        b.trace.options.resume = b.trace.resume;
+        b.trace.options.sampling = sampling;
+        b.options.trace = &b.trace.options;
+    }
     if (code == EXIT_DONE) code = b.memory ? print_estimate(&b, &s, references, calibration) : make(&b, &s, references, calibration, &sketch);
     fa_sketch_release(sketch);
+    fa_refset_release(sampling);
     fa_refset_release(calibration);
     fa_refset_release(references);
     session_close(&s);

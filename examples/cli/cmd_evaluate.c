@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { KEY_JSON = 256, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCORE, KEY_SCALE, KEY_OUTPUT };
+enum { KEY_JSON = 256, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCORE, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE };
 
 typedef struct evaluate {
     operands operands;
@@ -23,7 +23,8 @@ static const struct argp_option options[] = {
     {"scale", KEY_SCALE, "F", 0, "Multiply every input by F (default 1)", 1},
     {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
     {NULL, 0, NULL, 0, "Scoring:", 2},
-    {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean (default cone)", 2},
+    {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean; trace sketches also mean_ccc or class_ccc (default cone)", 2},
+    {"confidence", KEY_CONFIDENCE, "C", 0, "Trace sketches: stop drawing once the verdict is settled with this probability (default: use every draw)", 2},
     {"alpha", KEY_ALPHA, "A", 0, "False positive rate to hold (default 0.05)", 2},
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 2},
     {"threads", 't', "N", 0, "Threads (default 1)", 2},
@@ -51,6 +52,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_SCALE: c->scale = real_argument(state, "--scale", arg, -1e30, 1e30); return 0;
     case KEY_OUTPUT: c->open.output = arg; return 0;
     case KEY_SCORE: c->how.score = score_argument(state, arg); return 0;
+    case KEY_CONFIDENCE: c->how.confidence = real_argument(state, "--confidence", arg, 1e-9, 1 - 1e-9); return 0;
     case KEY_ALPHA: c->how.alpha = real_argument(state, "--alpha", arg, 1e-9, 1 - 1e-9); return 0;
     case 'b': c->how.batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
     case 't': c->how.threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
@@ -64,6 +66,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
+}
+
+/* Draws that an input took; NaN for a gradient sketch. */
+static double mean_draws(const scored *a, const scored *b)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < a->n; i++) sum += (double)a->draws[i];
+    for (int64_t i = 0; i < b->n; i++) sum += (double)b->draws[i];
+    return sum > 0 ? sum / (double)(a->n + b->n) : (double)NAN;
 }
 
 /* Share of flagged inputs; NaN without calibration. */
@@ -91,11 +102,11 @@ static int print(const evaluate *c, const scored *clean, const scored *anomalous
     double der = (tpr - acc * fpr + 1) / 2;
     const char *name = fa_score_name(c->how.score);
     if (c->json) {
-        return json_print(json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+        return json_print(json_pack("{s:I,s:I,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
                                     "n_clean", (json_int_t)clean->n, "n_anomalous", (json_int_t)anomalous->n, "score", name,
                                     "auroc", json_number(m.auroc), "aupr", json_number(m.aupr), "fpr95", json_number(m.fpr95),
                                     "der_best", json_number(m.der_best), "alpha", json_number(alpha), "tpr", json_number(tpr),
-                                    "fpr", json_number(fpr), "der", json_number(der), "acc", json_number(acc)));
+                                    "fpr", json_number(fpr), "der", json_number(der), "acc", json_number(acc), "draws", json_number(mean_draws(clean, anomalous))));
     }
     printf("%lld clean and %lld anomalous inputs, score '%s'\n", (long long)clean->n, (long long)anomalous->n, name);
     print_rate("AUROC", m.auroc, "1 is perfect, 0.5 is chance");
@@ -107,6 +118,7 @@ static int print(const evaluate *c, const scored *clean, const scored *anomalous
     print_rate("FPR", fpr, "clean inputs flagged");
     char weights[64];
     snprintf(weights, sizeof weights, "with an accuracy of %.4f", acc);
+    if (!isnan(mean_draws(clean, anomalous))) printf("  %-9s %6.1f  per input\n", "draws", mean_draws(clean, anomalous));
     print_rate("DER", der, isnan(der) ? "the sketch has no calibration inputs" : weights);
     return EXIT_DONE;
 }

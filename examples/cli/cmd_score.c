@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { KEY_JSON = 256, KEY_TOP, KEY_ALPHA, KEY_SCORE, KEY_FAIL, KEY_SCALE, KEY_OUTPUT };
+enum { KEY_JSON = 256, KEY_TOP, KEY_ALPHA, KEY_SCORE, KEY_FAIL, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE };
 
 typedef struct score {
     operands operands;
@@ -24,7 +24,8 @@ static const struct argp_option options[] = {
     {"scale", KEY_SCALE, "F", 0, "Multiply every input by F (default 1)", 1},
     {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
     {NULL, 0, NULL, 0, "Scoring:", 2},
-    {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean (default cone); higher is more anomalous", 2},
+    {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean; trace sketches also mean_ccc or class_ccc (default cone); higher is more anomalous", 2},
+    {"confidence", KEY_CONFIDENCE, "C", 0, "Trace sketches: stop drawing once the verdict is settled with this probability (default: use every draw)", 2},
     {"alpha", KEY_ALPHA, "A", 0, "False positive rate to hold (default 0.05)", 2},
     {"top", KEY_TOP, "K", 0, "References to name per input (default 5)", 2},
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 2},
@@ -53,6 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_SCALE: c->scale = real_argument(state, "--scale", arg, -1e30, 1e30); return 0;
     case KEY_OUTPUT: c->open.output = arg; return 0;
     case KEY_SCORE: c->how.score = score_argument(state, arg); return 0;
+    case KEY_CONFIDENCE: c->how.confidence = real_argument(state, "--confidence", arg, 1e-9, 1 - 1e-9); return 0;
     case KEY_ALPHA: c->how.alpha = real_argument(state, "--alpha", arg, 1e-9, 1 - 1e-9); return 0;
     case KEY_TOP: c->how.top = (int32_t)integer_argument(state, "--top", arg, 0, 10000); return 0;
     case 'b': c->how.batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
@@ -87,9 +89,17 @@ static int print_json(const session *s, const scored *r)
                                  "index", (json_int_t)i, "class", (json_int_t)r->predicted[i], "score", json_number(r->score[i]),
                                  "p", json_number(r->p[i]), "flagged", flagged, "explained_by", explained);
         if (line && r->no_signal[i]) json_object_set_new(line, "no_signal", json_true());
+        if (line && r->draws[i]) json_object_set_new(line, "draws", json_integer(r->draws[i]));
         if (json_print(line) != EXIT_DONE) return EXIT_FAILED;
     }
     return EXIT_DONE;
+}
+
+static double mean_draws(const scored *r)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < r->n; i++) sum += (double)r->draws[i];
+    return r->n ? sum / (double)r->n : 0;
 }
 
 static void print_table(const session *s, const scored *r, int64_t flagged)
@@ -107,6 +117,7 @@ static void print_table(const session *s, const scored *r, int64_t flagged)
     }
     if (calibrated) printf("%lld of %lld inputs flagged\n", (long long)flagged, (long long)r->n);
     else printf("no verdicts: the sketch has no calibration inputs (fattr build --calibration)\n");
+    if (mean_draws(r) > 0) printf("%.1f draws per input\n", mean_draws(r));
 }
 
 static int save_couplings(const session *s, const scored *r, const char *path)

@@ -102,11 +102,12 @@ static json_t *audit_json(const fa_sketch *sketch, const audit *a)
 
 static int print_json(const session *s, const char *path, const fa_sketch_info *i, const audit *a)
 {
-    json_t *options = json_pack("{s:i,s:i,s:f,s:f,s:f,s:s,s:i,s:I}",
-                                "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "ridge", i->ridge,
-                                "blocks", blocks_name(i->blocks), "topk", (int)i->topk, "seed", (json_int_t)i->seed);
-    return json_print(json_pack("{s:s,s:s,s:i,s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
-                                "kind", "sketch", "path", path, "format_version", (int)i->format_version, "library_version", i->library_version,
+    json_t *options = json_pack("{s:f,s:i,s:I}", "ridge", i->ridge, "topk", (int)i->topk, "seed", (json_int_t)i->seed);
+    if (!i->is_trace)
+        json_object_update_new(options, json_pack("{s:i,s:i,s:f,s:f,s:s}", "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "blocks",
+                                                  blocks_name(i->blocks)));
+    return json_print(json_pack("{s:s,s:s,s:o,s:i,s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
+                                "kind", "sketch", "path", path, "trace", i->is_trace ? inspect_trace_json(s->sketch) : json_null(), "format_version", (int)i->format_version, "library_version", i->library_version,
                                 "references", (json_int_t)i->reference_count, "calibration", (json_int_t)i->calibration_count,
                                 "classes", (json_int_t)i->class_count, "signature_length", (json_int_t)i->signature_length,
                                 "model_digest", json_digest(i->model_digest), "references_digest", json_digest(i->references_digest),
@@ -121,6 +122,19 @@ static void print_digest(const char *what, const uint8_t digest[FA_DIGEST_SIZE])
     putchar('\n');
 }
 
+static void print_layers(const session *s, const fa_sketch_info *i)
+{
+    printf("  options     k %d x %d, beta %g, damping %g, ridge %g, blocks %s, topk %d, seed %llu\n", (int)i->k_in, (int)i->k_out, i->beta, i->damping, i->ridge,
+           blocks_name(i->blocks), (int)i->topk, (unsigned long long)i->seed);
+    printf("  signature   %lld numbers from %d layers, %lld classes\n\n", (long long)i->signature_length, (int)i->layer_count, (long long)i->class_count);
+    printf("  %7s %7s %6s %9s  %s\n", "in", "out", "groups", "k", "layer");
+    fa_sketch_layer_info l;
+    for (int32_t k = 0; k < i->layer_count + i->dropped_layer_count && fa_sketch_get_layer(s->sketch, k, &l) == FA_OK; k++) {
+        printf("  %7lld %7lld %6lld %4d x %-2d  %s%s%s\n", (long long)l.in, (long long)l.out, (long long)l.groups, (int)l.k_in, (int)l.k_out, l.name,
+               l.dropped ? "  (dropped: no signal)" : "", l.random_in || l.random_out ? "  (random projection)" : "");
+    }
+}
+
 static void print_text(const session *s, const char *path, const fa_sketch_info *i, const audit *a)
 {
     printf("%s: a sketch, format %d, written by libfattr %s\n", path, (int)i->format_version, i->library_version);
@@ -133,14 +147,11 @@ static void print_text(const session *s, const char *path, const fa_sketch_info 
     if (!i->calibration_count) printf("\n  calibration none: scores without p-value and verdict\n");
     else if (isnan(flagged_above)) printf("\n  calibration %lld inputs, too few for a false positive rate of 0.05\n", (long long)i->calibration_count);
     else printf("\n  calibration %lld inputs; cone flags above %.4f at a false positive rate of 0.05\n", (long long)i->calibration_count, flagged_above);
-    printf("  options     k %d x %d, beta %g, damping %g, ridge %g, blocks %s, topk %d, seed %llu\n", (int)i->k_in, (int)i->k_out, i->beta, i->damping, i->ridge,
-           blocks_name(i->blocks), (int)i->topk, (unsigned long long)i->seed);
-    printf("  signature   %lld numbers from %d layers, %lld classes\n\n", (long long)i->signature_length, (int)i->layer_count, (long long)i->class_count);
-    printf("  %7s %7s %6s %9s  %s\n", "in", "out", "groups", "k", "layer");
-    fa_sketch_layer_info l;
-    for (int32_t k = 0; k < i->layer_count + i->dropped_layer_count && fa_sketch_get_layer(s->sketch, k, &l) == FA_OK; k++) {
-        printf("  %7lld %7lld %6lld %4d x %-2d  %s%s%s\n", (long long)l.in, (long long)l.out, (long long)l.groups, (int)l.k_in, (int)l.k_out, l.name,
-               l.dropped ? "  (dropped: no signal)" : "", l.random_in || l.random_out ? "  (random projection)" : "");
+    if (i->is_trace) {
+        printf("  options     ridge %g, topk %d, seed %llu\n", i->ridge, (int)i->topk, (unsigned long long)i->seed);
+        inspect_trace_text(s->sketch);
+    } else {
+        print_layers(s, i);
     }
     printf("\n  audit: each reference scored against the others, median %.4f; least explained:\n", a->median);
     for (int64_t k = 0; k < a->count; k++) {

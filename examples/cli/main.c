@@ -10,6 +10,7 @@ static const struct command {
     const char *what;
 } commands[] = {
     {"build", cmd_build, "make a sketch of a network and its trusted inputs"},
+    {"merge", cmd_merge, "join trace sketches with different chains into one"},
     {"score", cmd_score, "score inputs: are their outputs attributable to the trusted ones?"},
     {"evaluate", cmd_evaluate, "measure how well anomalous inputs are told from clean ones"},
     {"inspect", cmd_inspect, "show what a model or a sketch holds"},
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     if (strcmp(name, "--usage") == 0) {
-        puts("Usage: fattr {build|score|evaluate|inspect|features|report|bench} [OPTION...]");
+        puts("Usage: fattr {build|merge|score|evaluate|inspect|features|report|bench} [OPTION...]");
         return EXIT_DONE;
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {

@@ -54,6 +54,7 @@ static void take_down(scored *out, int64_t i, const fa_result *r)
     out->flagged[i] = r->flagged;
     out->no_signal[i] = r->no_signal;
     out->predicted[i] = r->predicted;
+    out->draws[i] = r->draws;
     if (out->top) keep_largest(r, out->top, out->explaining + i * out->top, out->explains_with + i * out->top);
     size_t row = (size_t)out->references * sizeof(float);
     if (out->couplings) memcpy(out->couplings + i * out->references, r->couplings, row);
@@ -90,6 +91,7 @@ static int worker_create(const session *s, crew *c, worker *w)
     options.score = c->how->score;
     options.all_scores = c->how->all_scores;
     options.alpha = c->how->alpha;
+    options.confidence = c->how->confidence;
     w->crew = c;
     w->results = calloc((size_t)c->how->batch, sizeof *w->results);
     if (!w->results) return say_error("out of memory");
@@ -126,13 +128,14 @@ static int allocate(scored *r, const scoring *how)
     r->flagged = calloc(n, sizeof *r->flagged);
     r->no_signal = calloc(n, sizeof *r->no_signal);
     r->predicted = calloc(n, sizeof *r->predicted);
+    r->draws = calloc(n, sizeof *r->draws);
     r->explaining = calloc(n * (size_t)r->top + 1, sizeof *r->explaining);
     r->explains_with = calloc(n * (size_t)r->top + 1, sizeof *r->explains_with);
     bool weights = how->score == FA_SCORE_CONE || how->score == FA_SCORE_SPAN;
     if (how->keep_couplings && __builtin_mul_overflow(n, (size_t)r->references, &cells)) return say_error("out of memory");
     if (how->keep_couplings) r->couplings = calloc(cells, sizeof *r->couplings);
     if (how->keep_couplings && weights) r->weights = calloc(cells, sizeof *r->weights);
-    bool all = r->score && r->p && r->confidence && r->scores && r->flagged && r->no_signal && r->predicted && r->explaining && r->explains_with &&
+    bool all = r->score && r->p && r->confidence && r->scores && r->flagged && r->no_signal && r->predicted && r->draws && r->explaining && r->explains_with &&
                (!how->keep_couplings || (r->couplings && (!weights || r->weights)));
     return all ? EXIT_DONE : say_error("out of memory");
 }
@@ -169,6 +172,7 @@ void scored_destroy(scored *r)
     free(r->flagged);
     free(r->no_signal);
     free(r->predicted);
+    free(r->draws);
     free(r->explaining);
     free(r->explains_with);
     free(r->couplings);

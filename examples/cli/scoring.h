@@ -9,6 +9,7 @@
 typedef struct scoring {
     int32_t score, all_scores, batch, threads; /* batch, threads >= 1 */
     double alpha;                              /* 0: the library's default */
+    double confidence;                         /* trace sketches; 0: use every draw */
     int32_t top;                               /* references to keep per input, those with the largest weights */
     bool keep_couplings;
     bool show_progress;
@@ -22,6 +23,7 @@ typedef struct scored {
     double (*scores)[FA_SCORE_COUNT];
     int32_t *flagged, *no_signal;
     int64_t *predicted;
+    int64_t *draws;       /* [n] that were used; 0 for gradient sketches */
     int64_t *explaining;  /* [n, top] index of a reference, or -1 */
     float *explains_with; /* [n, top] its weight, largest first */
     float *couplings, *weights; /* [n, references]; NULL unless kept, `weights` also for scores without weights */

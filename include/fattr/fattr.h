@@ -30,6 +30,7 @@
 #include <fattr/score.h>
 #include <fattr/sketch.h>
 #include <fattr/status.h>
+#include <fattr/trace.h>
 #include <fattr/version.h>
 
 #endif

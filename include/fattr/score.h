@@ -14,6 +14,8 @@ typedef struct fa_scorer_options {
     int32_t all_scores; /**< 1: fill in every entry of `fa_result.scores`; 0 (default): `score` and those that cost nothing more */
     double alpha;       /**< false positive rate to hold, in (0, 1); 0 (default): 0.05, without calibration no verdict */
     int32_t want_residual; /**< 1: fill in `fa_result.residual` (only with FA_SCORE_CONE or FA_SCORE_SPAN); default 0 */
+    double confidence;     /**< trace sketches: stop before the last draw once the verdict is settled with this probability, in (0, 1), e.g. 0.99 (docs/method.md, "Stopping
+                            *   early"); needs calibration; 0 (default): every draw is used. Each level of draws takes the memory of a small sketch */
 } fa_scorer_options;
 
 /** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */
@@ -33,6 +35,8 @@ typedef struct fa_result {
     const float *residual;  /**< `[signature_length]` the unexplained part of the unit signature; NULL unless asked for */
     int64_t reference_count;
     int64_t signature_length;
+    int64_t draws;   /**< trace sketches: draws that were used. When fewer than all, score, p_value and the arrays are those of the draws used, and signature_length is theirs;
+                      *   `flagged` is the verdict that all of them would give. 0 for gradient sketches */
 } fa_result;
 
 /**
@@ -69,6 +73,7 @@ typedef struct fa_score_timing {
     uint64_t backward_ns; /**< backward pass and projections */
     uint64_t coupling_ns; /**< couplings */
     uint64_t solve_ns;    /**< cone or span, p-value */
+    uint64_t draw_ns;     /**< trace sketches: making or decoding draws and setting weights; not part of forward_ns */
 } fa_score_timing;
 
 FA_API fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing);

@@ -19,9 +19,12 @@ typedef struct fa_sketch fa_sketch;
 #define FA_SCORE_TOPK 2  /**< minus the mean of the k largest c_j; in [-1, 1] */
 #define FA_SCORE_CLASS 3 /**< minus the largest class mean of c_j, classes as predicted on the references; in [-1, 1] (arXiv 2604.18970, "CLC") */
 #define FA_SCORE_MEAN 4  /**< minus the mean of c_j; in [-1, 1] (arXiv 2604.18970, "MeanCorr") */
-#define FA_SCORE_COUNT 5
+#define FA_SCORE_MEAN_CCC 5  /**< the same on Lin's concordance of loss traces; trace sketches only */
+#define FA_SCORE_CLASS_CCC 6 /**< FA_SCORE_CLASS on Lin's concordance; trace sketches only */
+#define FA_SCORE_COUNT 7
+#define FA_SCORE_COMMON_COUNT 5 /**< scores below this number exist for every sketch */
 
-/** "cone", "span", "topk", "class", "mean"; NULL for a number that is no score. Static storage. */
+/** "cone", "span", "topk", "class", "mean", "mean_ccc", "class_ccc"; NULL for a number that is no score. Static storage. */
 FA_API const char *fa_score_name(int32_t score);
 
 /** The score's number, or -1 for an unknown name. */
@@ -29,7 +32,7 @@ FA_API int32_t fa_score_from_name(const char *name);
 
 /**
  * Called on the thread that called the long function, a few times per second at most.
- * @param stage what is being done, static text; @param done, @param total units of the whole work.
+ * @param stage what is being done, text that holds during the call; @param done, @param total units of the whole work.
  * @return 0 to go on, anything else to cancel (the function then returns FA_ERR_CANCELLED and nothing is changed).
  */
 typedef int32_t (*fa_progress)(void *user, const char *stage, int64_t done, int64_t total);
@@ -51,6 +54,8 @@ typedef struct fa_sketch_options {
     fa_progress progress;   /**< NULL (default): none */
     void *progress_user;
     uint64_t timeout_ms;    /**< FA_ERR_CANCELLED after this many milliseconds; 0 (default): no limit */
+    const struct fa_trace_options *trace; /**< NULL (default): a gradient sketch. Otherwise a trace sketch (fattr/trace.h), which takes none of k_in, k_out, beta, damping, blocks
+                                           *   and layers */
 } fa_sketch_options;
 
 /** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. In fields where 0 is no value of its own it means the default too. */
@@ -73,6 +78,7 @@ typedef struct fa_memory_estimate {
     uint64_t sketch_bytes;   /**< what the finished sketch holds */
     uint64_t scorer_bytes;   /**< what one scorer over it holds, at max_batch 1 */
     uint64_t file_bytes;     /**< size of the sketch file */
+    uint64_t draw_bytes;     /**< of sketch_bytes and of file_bytes, what the draws of a trace sketch take */
 } fa_memory_estimate;
 
 /** States beforehand what fa_sketch_build() with the same arguments will take, within 10 %, all layers having signal and no reference being dropped. */
@@ -121,6 +127,7 @@ typedef struct fa_sketch_info {
     uint8_t references_digest[FA_DIGEST_SIZE];
     const char *library_version; /**< of the library that built it; owned by the sketch */
     int32_t format_version;
+    int32_t is_trace;            /**< 1: a trace sketch: see fa_sketch_get_trace_info(); layer_count is 0 and the fields of gradient sketches are 0 */
 } fa_sketch_info;
 
 FA_API fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info);
@@ -153,7 +160,7 @@ FA_API fa_status fa_sketch_get_reference(const fa_sketch *sketch, int64_t index,
  */
 FA_API fa_status fa_sketch_audit(const fa_sketch *sketch, int32_t score, double *out);
 
-/** The calibration scores, ascending. @param out `[calibration_count]`. @return FA_ERR_STATE without calibration. */
+/** The calibration scores, ascending. @param out `[calibration_count]`. @return FA_ERR_STATE without calibration, FA_ERR_ARGUMENT for a score that the sketch has not. */
 FA_API fa_status fa_sketch_get_calibration(const fa_sketch *sketch, int32_t score, double *out);
 
 #endif

@@ -7,9 +7,9 @@
 #include "base/options.h"
 
 static fa_status make_request(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *given,
-                              fa_sketch_options *options, fa_build_request *out)
+                              fa_sketch_options *options, fa_trace_options *trace, fa_build_request *out)
 {
-    FA_TRY(fa_sketch_options_resolve(given, options));
+    FA_TRY(fa_sketch_options_resolve(given, options, trace));
     *out = (fa_build_request){.network = &model->network, .references = references, .calibration = calibration, .options = options};
     return FA_OK;
 }
@@ -18,12 +18,13 @@ fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, co
                           fa_sketch **out)
 {
     fa_sketch_options o;
+    fa_trace_options trace;
     fa_build_request request;
     fa_sketch *sketch;
     FA_CHECK(model);
     FA_CHECK(references);
     FA_CHECK(out);
-    FA_TRY(make_request(model, references, calibration, options, &o, &request));
+    FA_TRY(make_request(model, references, calibration, options, &o, &trace, &request));
     FA_TRY(fa_build(&request, &sketch));
     fa_context_retain(sketch->context);
     *out = sketch;
@@ -35,12 +36,13 @@ fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *refe
                                     fa_memory_estimate *out)
 {
     fa_sketch_options o;
+    fa_trace_options trace;
     fa_build_request request;
     fa_memory_estimate own = {.struct_size = sizeof own};
     FA_CHECK(model);
     FA_CHECK(references);
     FA_CHECK(out);
-    FA_TRY(make_request(model, references, calibration, options, &o, &request));
+    FA_TRY(make_request(model, references, calibration, options, &o, &trace, &request));
     FA_TRY(fa_build_estimate(&request, &own));
     return fa_info_write("fa_memory_estimate", out, &own, sizeof own);
 }
@@ -49,11 +51,12 @@ fa_status fa_sketch_recalibrate(const fa_sketch *sketch, const fa_model *model, 
                                 fa_sketch **out)
 {
     fa_sketch_options o;
+    fa_trace_options trace;
     fa_sketch *made;
     FA_CHECK(sketch);
     FA_CHECK(model);
     FA_CHECK(out);
-    FA_TRY(fa_sketch_options_resolve(options, &o));
+    FA_TRY(fa_sketch_options_resolve(options, &o, &trace));
     FA_TRY(fa_build_recalibrate(sketch, &model->network, calibration, &o, &made));
     fa_context_retain(made->context);
     *out = made;

@@ -103,7 +103,7 @@ static fa_status fill(fa_model *m, const char *output)
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);
     if (!names) return FA_ERR_MEMORY;
     for (int32_t i = 0; i < g->n_input; i++) names[i] = g->value[g->input[i]].name;
-    m->network = (fa_network){.context = m->context, .program = m->program, .n_input = g->n_input, .input_name = names,
+    m->network = (fa_network){.context = m->context, .program = m->program, .graph = g, .logits = m->logits, .n_input = g->n_input, .input_name = names,
                               .logits_node = g->value[m->logits].producer};
     FA_TRY(fa_graph_digest(g, m->network.digest));
     describe(m);

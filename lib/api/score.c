@@ -9,7 +9,8 @@
 #include <string.h>
 
 static const char *const names[FA_SCORE_COUNT] = {
-    [FA_SCORE_CONE] = "cone", [FA_SCORE_SPAN] = "span", [FA_SCORE_TOPK] = "topk", [FA_SCORE_CLASS] = "class", [FA_SCORE_MEAN] = "mean"};
+    [FA_SCORE_CONE] = "cone", [FA_SCORE_SPAN] = "span", [FA_SCORE_TOPK] = "topk", [FA_SCORE_CLASS] = "class", [FA_SCORE_MEAN] = "mean",
+    [FA_SCORE_MEAN_CCC] = "mean_ccc", [FA_SCORE_CLASS_CCC] = "class_ccc"};
 
 static const fa_scorer_options defaults = {.struct_size = sizeof defaults, .max_batch = 1, .score = FA_SCORE_CONE};
 
@@ -84,9 +85,16 @@ fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing)
 fa_status fa_scorer_get_flops(const fa_scorer *scorer, double *forward, double *score)
 {
     FA_CHECK(scorer);
-    const fa_pass *pass = scorer->single.extraction.pass;
-    double ahead = fa_pass_flops_forward(pass);
+    double ahead, whole;
+    if (scorer->varied) {
+        ahead = fa_pass_flops_forward(scorer->single.tracer.pass);
+        whole = ahead * (double)(1 + scorer->sketch->body->offset[scorer->sketch->body->n_layer]);
+    } else {
+        const fa_pass *pass = scorer->single.extraction.pass;
+        ahead = fa_pass_flops_forward(pass);
+        whole = ahead + fa_pass_flops_backward(pass) + fa_extract_flops(scorer->network->program, scorer->sketch->body, pass);
+    }
     if (forward) *forward = ahead;
-    if (score) *score = ahead + fa_pass_flops_backward(pass) + fa_extract_flops(scorer->network->program, scorer->sketch->body, pass);
+    if (score) *score = whole;
     return FA_OK;
 }

@@ -40,7 +40,11 @@ static fa_status load(fa_context *context, const void *data, size_t size, fa_ske
 {
     fa_sketch *s;
     FA_TRY(fa_sketch_read(context, data, size, &s));
-    fa_body_derive(s->body, context->kernels);
+    fa_status status = fa_body_derive(s->body, context->kernels);
+    if (status != FA_OK) {
+        fa_sketch_free(s);
+        return status;
+    }
     fa_context_retain(context);
     *out = s;
     return FA_OK;
@@ -80,12 +84,17 @@ fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info)
     const fa_sketch_body *b = sketch->body;
     const fa_sketch_options *o = &b->options;
     fa_sketch_info own = {.struct_size = sizeof own, .reference_count = b->n_reference, .calibration_count = sketch->n_calibration,
-                          .class_count = b->classes,
-                          .signature_length = b->offset[b->n_layer] * (o->blocks == FA_BLOCKS_BOTH ? 2 : 1), .layer_count = b->n_layer,
-                          .dropped_layer_count = b->n_dropped, .k_in = o->k_in, .k_out = o->k_out, .blocks = o->blocks, .topk = o->topk,
-                              .beta = o->beta,
-                          .damping = o->damping, .ridge = o->ridge, .seed = o->seed, .library_version = b->library_version,
-                              .format_version = FA_FORMAT_VERSION};
+                          .class_count = b->classes, .signature_length = b->offset[b->n_layer] * (o->blocks == FA_BLOCKS_BOTH ? 2 : 1), .topk = o->topk, .ridge = o->ridge,
+                          .seed = o->seed, .library_version = b->library_version, .format_version = FA_FORMAT_VERSION, .is_trace = b->trace != NULL};
+    if (!b->trace) {
+        own.layer_count = b->n_layer;
+        own.dropped_layer_count = b->n_dropped;
+        own.k_in = o->k_in;
+        own.k_out = o->k_out;
+        own.blocks = o->blocks;
+        own.beta = o->beta;
+        own.damping = o->damping;
+    }
     memcpy(own.model_digest, b->model_digest, FA_DIGEST_SIZE);
     memcpy(own.references_digest, b->references_digest, FA_DIGEST_SIZE);
     return fa_info_write("fa_sketch_info", info, &own, sizeof own);
@@ -96,7 +105,7 @@ fa_status fa_sketch_get_layer(const fa_sketch *sketch, int32_t index, fa_sketch_
     FA_CHECK(sketch);
     FA_CHECK(info);
     const fa_sketch_body *b = sketch->body;
-    FA_CHECK_INDEX(index, b->n_layer + b->n_dropped);
+    FA_CHECK_INDEX(index, b->trace ? 0 : b->n_layer + b->n_dropped);
     const fa_sketch_layer *l = &b->layer[index];
     *info = (fa_sketch_layer_info){.name = l->name, .in = l->in, .out = l->out, .groups = l->groups, .k_in = l->k_in, .k_out = l->k_out, .dropped = index >= b->n_layer,
                                    .random_in = l->random_in, .random_out = l->random_out};
@@ -113,16 +122,18 @@ fa_status fa_sketch_get_reference(const fa_sketch *sketch, int64_t index, fa_ref
     return FA_OK;
 }
 
-static fa_status check_score(const char *function, int32_t score)
+static fa_status check_score(const char *function, const fa_sketch_body *b, int32_t score)
 {
-    return score >= 0 && score < FA_SCORE_COUNT ? FA_OK : fa_fail(FA_ERR_ARGUMENT, "%s: %d is none of FA_SCORE_...", function, score);
+    if (score < 0 || score >= FA_SCORE_COUNT) return fa_fail(FA_ERR_ARGUMENT, "%s: %d is none of FA_SCORE_...", function, score);
+    if (!(fa_body_scores(b) >> score & 1)) return fa_fail(FA_ERR_ARGUMENT, "%s: this sketch has no score '%s'", function, fa_score_name(score));
+    return FA_OK;
 }
 
 fa_status fa_sketch_audit(const fa_sketch *sketch, int32_t score, double *out)
 {
     FA_CHECK(sketch);
     FA_CHECK(out);
-    FA_TRY(check_score(__func__, score));
+    FA_TRY(check_score(__func__, sketch->body, score));
     return fa_audit(sketch, score, out);
 }
 
@@ -130,7 +141,7 @@ fa_status fa_sketch_get_calibration(const fa_sketch *sketch, int32_t score, doub
 {
     FA_CHECK(sketch);
     FA_CHECK(out);
-    FA_TRY(check_score(__func__, score));
+    FA_TRY(check_score(__func__, sketch->body, score));
     if (!sketch->n_calibration) return fa_fail(FA_ERR_STATE, "the sketch has no calibration set");
     memcpy(out, sketch->calibration[score], (size_t)sketch->n_calibration * sizeof *out);
     return FA_OK;

@@ -26,7 +26,7 @@ static void replace_zero(int32_t *value, int32_t fallback)
     if (*value == 0) *value = fallback;
 }
 
-fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_options *out)
+fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_options *out, fa_trace_options *trace)
 {
     fa_sketch_options o = defaults;
     FA_TRY(fa_options_read("fa_sketch_options", &o, sizeof o, given));
@@ -49,6 +49,10 @@ fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_op
     if (o.layers && !fa_layer_patterns_valid(o.layers))
         return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.layers: a pattern in '%.200s' is empty or longer than %d bytes", o.layers,
                        FA_LAYER_PATTERN - 1);
+    if (o.trace) {
+        FA_TRY(fa_trace_options_resolve(o.trace, trace));
+        o.trace = trace;
+    }
     *out = o;
     return FA_OK;
 }

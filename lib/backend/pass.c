@@ -202,14 +202,19 @@ fa_status fa_pass_check_row(const fa_pass *p, const float *z, int64_t input, con
 
 fa_status fa_pass_forward(fa_pass *p, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
 {
-    FA_TRY(fa_pass_copy_in(p, inputs, first, NULL, n));
+    return fa_pass_forward_some(p, inputs, NULL, first, n, target, outputs);
+}
+
+fa_status fa_pass_forward_some(fa_pass *p, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
+{
+    FA_TRY(fa_pass_copy_in(p, inputs, first, index, n));
     fa_run_forward(p->run);
     const float *logits = fa_run_value(p->run, p->program->logits)->data;
     float *gradient = fa_run_loss_gradient(p->run);
     p->n = n;
     for (int64_t i = 0; i < n; i++) {
         const float *z = logits + i * p->classes;
-        FA_TRY(fa_pass_check_row(p, z, first + i, target ? &target[i] : NULL));
+        FA_TRY(fa_pass_check_row(p, z, index ? index[i] : first + i, target ? &target[i] : NULL));
         fa_loss loss;
         fa_loss_cross_entropy(z, p->classes, target ? target[i] : -1, &loss, gradient ? gradient + i * p->classes : NULL);
         if (outputs && outputs->predicted) outputs->predicted[i] = loss.predicted;

@@ -92,6 +92,8 @@ double fa_pass_flops_backward(const fa_pass *pass);
 /* Copies inputs `first` ... `first + n - 1` of the arrays (graph order; n <= batch) in, casting, and runs forward. `target` [n] NULL: the predicted
  * class. FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE name the array, input and element. */
 fa_status fa_pass_forward(fa_pass *pass, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
+/* The same for inputs index[0 ... n - 1] of the arrays; index NULL: first ... first + n - 1. */
+fa_status fa_pass_forward_some(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
 /* After fa_pass_forward: backward from the unit-length gradient at the logits (docs/method.md), `visit` once per tapped layer, latest layer first. */
 void fa_pass_backward(fa_pass *pass, fa_tap_fn visit, void *user);
 

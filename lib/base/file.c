@@ -16,6 +16,12 @@ static const char *reason(int error, char *room, size_t size)
     return strerror_r(error, room, size) == 0 ? room : "unknown error";
 }
 
+bool fa_file_exists(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0;
+}
+
 fa_status fa_fail_io(const char *what, const char *path)
 {
     char room[128];

@@ -7,6 +7,9 @@
 /* Reads a whole regular file; `*data` (aligned to FA_ALIGN, one NUL behind it) is freed with fa_delete(). A folder, a pipe or a device is FA_ERR_IO. */
 fa_status fa_file_read(fa_context *context, const char *path, void **data, size_t *size);
 
+/* Whether there is something of that name. */
+bool fa_file_exists(const char *path);
+
 /* FA_ERR_IO, "cannot <what> '<path>': " and errno's words. */
 fa_status fa_fail_io(const char *what, const char *path) __attribute__((cold));
 

@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 
+#include <fattr/trace.h>
+
 /*
  * Draws of the weights from the local posterior around the trained ones, exp(-nbeta * loss - gamma / 2 * |w - w*|^2), by stochastic gradient Langevin dynamics
  * (Welling and Teh, ICML 2011), with or without the preconditioner of RMSprop (Li et al., arXiv 1512.07666; as arXiv 2604.18970 runs it), or by independent
@@ -12,10 +14,6 @@
  *   v <- decay v + (1 - decay) g^2, v = 0 before the first step;  G = 1 / (sqrt(v) + epsilon), for FA_SAMPLER_SGLD G = 1
  *   w <- w - step_size / 2 G (nbeta g + gamma (w - w*));  w <- w + sqrt(step_size G) noise N(0, 1)
  */
-
-#define FA_SAMPLER_RMSPROP_SGLD 0
-#define FA_SAMPLER_SGLD 1
-#define FA_SAMPLER_GAUSSIAN 2 /* independent draws w* + N(0, 1 / gamma): no chain, no gradient, no storage (fa_draw_replay) */
 
 typedef struct fa_sampler_setup {
     int32_t kind;

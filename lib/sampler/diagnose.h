@@ -4,20 +4,10 @@
 
 #include "base/alloc.h"
 
+#include <fattr/trace.h>
+
 /* Whether chains have mixed and draws say enough, from the references' loss traces (mixing.h). A reference whose loss stood still (mixing.h) in every chain,
  * or is not finite, counts with ess 0, split R-hat 1 and drift 0. All figures are finite. */
-
-typedef struct fa_diagnosis {
-    double ess;            /* effective sample size of a reference's loss trace: summed over chains, median over references */
-    double ess_min;        /* smallest over references */
-    double split_rhat;     /* median over references */
-    double split_rhat_max; /* largest over references */
-    double drift;          /* fa_mixing_drift(): median over references, largest over chains */
-    double signal;         /* signal to noise of the couplings: standard deviation of the off-diagonal ones over 1 / sqrt(ess), about the sampling error of
-                              one that is 0; 0 with fewer than two references that moved */
-    double moved;          /* share of the references whose losses did not stand still */
-    int64_t shortest;      /* draws of the shortest chain */
-} fa_diagnosis;
 
 #define FA_DIAGNOSE_REFERENCES 256 /* at most as many are looked at, evenly spaced */
 

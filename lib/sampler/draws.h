@@ -2,15 +2,14 @@
 #ifndef FA_SAMPLER_DRAWS_H
 #define FA_SAMPLER_DRAWS_H
 
+#include <fattr/trace.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Draws that last: made again from the seed, or kept as differences from the trained weights. The same bits on every CPU; no allocation. */
 
-#define FA_DRAWS_REPLAY 0 /* FA_SAMPLER_GAUSSIAN only */
-#define FA_DRAWS_F32 1
-#define FA_DRAWS_BF16 2 /* rounded to nearest, ties to even */
-#define FA_DRAWS_INT8 3 /* with a float scale per row, largest difference / 127 */
+/* How they are kept: FA_DRAWS_F32; FA_DRAWS_BF16, rounded to nearest, ties to even; FA_DRAWS_INT8, with a float scale per row, largest difference / 127; */
+#define FA_DRAWS_REPLAY FA_DRAWS_DEFAULT /* or, FA_SAMPLER_GAUSSIAN only, not at all */
 
 /* The rows of the flat vector of weights: of parameter p, rows[p] rows of row_length[p] elements. */
 typedef struct fa_draw_layout {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "score/build.h"
+#include "score/build_parts.h"
 
 #include "base/context.h"
 #include "base/error.h"
 #include "score/judge.h"
 #include "score/scorer.h"
+#include "score/trace_build.h"
 #include "sketch/file.h"
 #include "sketch/fit.h"
 #include "sketch/project.h"
@@ -26,15 +27,6 @@ typedef struct sizing {
 static size_t most(size_t a, size_t b)
 {
     return a > b ? a : b;
-}
-
-/* A context with the host's allocator and limit, and counters of its own. */
-static void shadow(const fa_context *of, fa_context *out)
-{
-    *out = (fa_context){.allocator = of->allocator, .threads = of->threads, .kernels = of->kernels, .memory_limit = of->memory_limit};
-    atomic_init(&out->references, 1);
-    atomic_init(&out->used, 0);
-    atomic_init(&out->peak, 0);
 }
 
 static fa_status describe_body(sizing *z, fa_arena *arena)
@@ -75,7 +67,7 @@ static size_t build_bytes(const sizing *z)
     int64_t m = r->calibration ? r->calibration->n : 0;
     size_t signing = fa_sketch_bytes(&z->body, refs->n, m) + fa_projector_bytes(program, &z->body, z->pass) +
         t * fa_extract_scratch(program, &z->body, z->pass);
-    size_t judging = m ? t * (fa_judge_bytes(&z->body, refs->n, z->batch) + z->scores_bytes) : 0;
+    size_t judging = m ? t * (fa_judge_bytes(&z->body, refs->n, z->batch, 0) + z->scores_bytes) : 0;
     return base + most(most(predicting, summing), most(projecting, signing + judging));
 }
 
@@ -93,7 +85,7 @@ static fa_status measure_scores(sizing *z, fa_context *counter, fa_arena *arena)
     int64_t n = z->request->references->n;
     fa_scores *scores;
     fa_scores_setup setup = {.kernels = fa_dot_kernels_for(counter->kernels), .n = n, .predicted = fa_arena_array(arena, (size_t)n, sizeof(int64_t)),
-                             .ridge = z->body.options.ridge, .topk = z->body.options.topk, .want = FA_WANT_ALL};
+                             .ridge = z->body.options.ridge, .topk = z->body.options.topk, .want = FA_WANT_COUPLINGS};
     if (!setup.predicted) return FA_ERR_MEMORY;
     FA_TRY(fa_scores_create(counter, &setup, &scores));
     z->scores_bytes = (size_t)fa_context_memory_used(counter);
@@ -128,10 +120,11 @@ fa_status fa_build_estimate(const fa_build_request *r, fa_memory_estimate *out)
 {
     fa_context counter;
     fa_arena arena = {.context = r->network->context};
+    if (r->options->trace) return fa_trace_estimate(r, out);
     sizing z = {.request = r};
     fa_memory_estimate own = *out;
     fa_array *inputs = fa_arena_array(&arena, (size_t)r->network->n_input, sizeof *inputs);
-    shadow(r->network->context, &counter);
+    fa_build_shadow(r->network->context, &counter);
     fa_status status = inputs ? fa_blocks_choose(r->network->program, r->options, &arena, &z.blocks) : FA_ERR_MEMORY;
     if (status == FA_OK) status = describe_body(&z, &arena);
     if (status == FA_OK) status = fa_network_order(r->network, r->references->input, r->references->n_input, inputs);

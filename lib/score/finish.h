@@ -3,17 +3,18 @@
 #define FA_SCORE_FINISH_H
 
 #include "base/pool.h"
-#include "score/space.h"
+#include "score/concordance.h"
 #include "sketch/sketch.h"
 
 /* The geometry of a body's signatures. */
 fa_space fa_body_space(const fa_sketch_body *body);
 fa_rows fa_body_rows(const fa_sketch_body *body);
+fa_trace_rows fa_body_trace_rows(const fa_sketch_body *body); /* of a trace sketch */
 
 /* From raw blocks to unit blocks, shares, tau, Gram matrix and factor. FA_ERR_NOT_FINITE; FA_ERR_NO_SIGNAL when every signature is zero. */
 fa_status fa_body_finish(fa_sketch_body *body, int32_t kernels, fa_pool *pool);
 
-/* What a file does not hold: tau and factor. */
-void fa_body_derive(fa_sketch_body *body, int32_t kernels);
+/* What a file does not hold: tau and factor; of a trace sketch the signatures too. */
+fa_status fa_body_derive(fa_sketch_body *body, int32_t kernels);
 
 #endif

@@ -2,10 +2,12 @@
 #ifndef FA_SCORE_JUDGE_H
 #define FA_SCORE_JUDGE_H
 
+#include "score/concordance.h"
 #include "score/finish.h"
 #include "score/scores.h"
 
-/* From raw blocks of a batch to couplings and scores: what scoring and calibration share. One thread's; allocates when created. */
+/* From raw blocks of a batch (of a trace sketch: from losses) to couplings and scores: what scoring and calibration share. One thread's; allocates when
+ * created. */
 typedef struct fa_judge {
     fa_context *context;
     const fa_sketch_body *body;
@@ -19,12 +21,17 @@ typedef struct fa_judge {
     float *tau;       /* [batch] 0 for an input without signal */
     float *couplings; /* [batch, n_reference] */
     float *scratch;
+    float *mean, *deviation; /* [batch, n_layer] of traces */
+    float *concordance;      /* [batch, n_reference]; NULL unless one of its scores is wanted */
 } fa_judge;
 
 /* `want`: scores that will be asked for. */
 fa_status fa_judge_create(fa_context *context, const fa_sketch_body *body, int32_t kernels, int64_t batch, uint32_t want, fa_judge **out);
 void fa_judge_destroy(fa_judge *judge);
-size_t fa_judge_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t batch); /* beside its fa_scores */
+size_t fa_judge_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t batch, uint32_t want); /* beside its fa_scores */
+
+/* Trace sketches: the first `n` rows of `blocks` hold losses [n, draws]; makes raw blocks of them. */
+void fa_judge_sign_losses(fa_judge *judge, int64_t n);
 
 /* Normalises the first `n` rows and couples them with the references. FA_ERR_NOT_FINITE says which input, counted from `first`. */
 fa_status fa_judge_couple(fa_judge *judge, int64_t first, int64_t n);

@@ -2,16 +2,17 @@
 #ifndef FA_SCORE_SCORER_H
 #define FA_SCORE_SCORER_H
 
-#include "score/judge.h"
+#include "score/levels.h"
 #include "sketch/extract.h"
-#include "sketch/network.h"
+#include "sketch/tracer.h"
 
 #include <fattr/score.h>
 
-/* One way to run the network: a pass for so many inputs at a time. */
+/* One way to run the network: a pass for so many inputs at a time, for gradients or at drawn weights. */
 typedef struct fa_scorer_lane {
     fa_projector *projector;
     fa_extraction extraction;
+    fa_tracer tracer;
     int64_t batch;
 } fa_scorer_lane;
 
@@ -24,7 +25,12 @@ struct fa_scorer {
     uint32_t want;
     int64_t smallest; /* fewer go one by one: a batch costs what it costs, full or not, and an input of a full one about as much as a single one */
     fa_scorer_lane single, many; /* `many` is empty at max_batch 1 */
-    fa_judge *judge;
+    fa_levels levels;
+    fa_program *varied; /* trace sketches: the network with weights that move */
+    float *loss;        /* trace sketches: [max_batch, draws] */
+    float *column;      /* trace sketches: [max_batch] losses at one draw */
+    int64_t *active;    /* trace sketches: [max_batch] inputs whose verdict is open, then [max_batch] their targets */
+    fa_result *result;  /* trace sketches: [max_batch], until all inputs are settled */
     fa_array *inputs;   /* [n_input] of the current call, in graph order */
     int64_t *predicted; /* [max_batch] */
     float *confidence;  /* [max_batch] */
@@ -32,6 +38,12 @@ struct fa_scorer {
     float *residual;    /* [max_batch, signature_length], NULL unless asked for */
     fa_score_timing timing;
 };
+
+/* The level of the whole sketch. */
+static inline const fa_level *fa_scorer_whole(const fa_scorer *s)
+{
+    return &s->levels.level[s->levels.n - 1];
+}
 
 /* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). */
 fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out);

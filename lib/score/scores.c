@@ -36,7 +36,7 @@ static fa_status fill(fa_scores *s)
         s->heap = fa_arena_array(&s->arena, (size_t)u->topk, sizeof *s->heap);
         if (!s->heap) return FA_ERR_MEMORY;
     }
-    if (u->want & FA_WANT(FA_SCORE_CLASS)) {
+    if (u->want & (FA_WANT(FA_SCORE_CLASS) | FA_WANT(FA_SCORE_CLASS_CCC))) {
         s->group = fa_arena_array(&s->arena, (size_t)u->n, sizeof *s->group);
         s->count = fa_arena_array(&s->arena, (size_t)u->n, sizeof *s->count);
         s->sum = fa_arena_array(&s->arena, (size_t)u->n, sizeof *s->sum);
@@ -78,11 +78,15 @@ static void nothing(const fa_scores *s, uint32_t want, fa_scores_result *r)
     r->cone_work = (fa_cone_work){0, 0, 0};
 }
 
-static void compute(fa_scores *s, const float *c, int64_t without, uint32_t want, fa_scores_result *r)
+static void compute(fa_scores *s, const float *c, const float *concordance, int64_t without, uint32_t want, fa_scores_result *r)
 {
     const fa_scores_setup *u = &s->setup;
     for (int32_t i = 0; i < FA_SCORE_COUNT; i++) r->score[i] = (double)NAN;
     want &= u->want;
+    if (!concordance) want &= ~FA_WANT_CONCORDANCE;
+    if (want & FA_WANT(FA_SCORE_MEAN_CCC)) r->score[FA_SCORE_MEAN_CCC] = fa_score_mean(concordance, u->n, without);
+    if (want & FA_WANT(FA_SCORE_CLASS_CCC))
+        r->score[FA_SCORE_CLASS_CCC] = fa_score_class(concordance, u->n, without, s->group, s->groups, s->sum, s->count);
     if (want & FA_WANT(FA_SCORE_MEAN)) r->score[FA_SCORE_MEAN] = fa_score_mean(c, u->n, without);
     if (want & FA_WANT(FA_SCORE_TOPK)) r->score[FA_SCORE_TOPK] = fa_score_topk(c, u->n, without, u->topk, s->heap);
     if (want & FA_WANT(FA_SCORE_CLASS)) r->score[FA_SCORE_CLASS] = fa_score_class(c, u->n, without, s->group, s->groups, s->sum, s->count);
@@ -95,15 +99,15 @@ static void compute(fa_scores *s, const float *c, int64_t without, uint32_t want
     }
 }
 
-void fa_scores_compute(fa_scores *s, const float *c, bool signal, uint32_t want, fa_scores_result *r)
+void fa_scores_compute(fa_scores *s, const float *c, const float *concordance, bool signal, uint32_t want, fa_scores_result *r)
 {
-    if (signal) compute(s, c, -1, want, r);
+    if (signal) compute(s, c, concordance, -1, want, r);
     else nothing(s, want, r);
 }
 
-void fa_scores_audit(fa_scores *s, int64_t j, uint32_t want, fa_scores_result *r)
+void fa_scores_audit(fa_scores *s, int64_t j, const float *concordance, uint32_t want, fa_scores_result *r)
 {
     const float *c = s->setup.gram + j * s->setup.n;
-    if (c[j] > 0) compute(s, c, j, want, r);
+    if (c[j] > 0) compute(s, c, concordance, j, want, r);
     else nothing(s, want, r);
 }

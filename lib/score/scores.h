@@ -13,7 +13,8 @@
 typedef struct fa_scores fa_scores;
 
 #define FA_WANT(score) (1u << (score)) /* of `want`, by FA_SCORE_... */
-#define FA_WANT_ALL (FA_WANT(FA_SCORE_COUNT) - 1)
+#define FA_WANT_COUPLINGS (FA_WANT(FA_SCORE_COMMON_COUNT) - 1) /* what couplings alone give */
+#define FA_WANT_CONCORDANCE (FA_WANT(FA_SCORE_MEAN_CCC) | FA_WANT(FA_SCORE_CLASS_CCC))
 
 typedef struct fa_scores_setup {
     const fa_dot_kernels *kernels;
@@ -37,10 +38,10 @@ typedef struct fa_scores_result {
     fa_cone_work cone_work;
 } fa_scores_result;
 
-/* `signal` false: the signature is zero, whatever c [n] holds: cone and span 1, the others 0, no weights. */
-void fa_scores_compute(fa_scores *scores, const float *c, bool signal, uint32_t want, fa_scores_result *result);
+/* `concordance` [n], NULL where none of its scores is wanted. `signal` false: the signature is zero, whatever c [n] holds: cone and span 1, the others 0, no weights. */
+void fa_scores_compute(fa_scores *scores, const float *c, const float *concordance, bool signal, uint32_t want, fa_scores_result *result);
 
-/* Reference j against the others. */
-void fa_scores_audit(fa_scores *scores, int64_t j, uint32_t want, fa_scores_result *result);
+/* Reference j against the others; `concordance` [n] is its own. */
+void fa_scores_audit(fa_scores *scores, int64_t j, const float *concordance, uint32_t want, fa_scores_result *result);
 
 #endif

@@ -29,7 +29,7 @@ fa_status fa_sketch_match(const fa_sketch_body *b, const fa_network *n)
 {
     char one[33], other[33];
     /* The shapes first: they say more than a digest. */
-    for (int32_t i = 0; i < b->n_layer + b->n_dropped; i++) FA_TRY(match_layer(&b->layer[i], n->program));
+    for (int32_t i = 0; !b->trace && i < b->n_layer + b->n_dropped; i++) FA_TRY(match_layer(&b->layer[i], n->program));
     if (b->n_input != n->n_input) return MISMATCH("the sketch has %d inputs, the model %d", b->n_input, n->n_input);
     if (memcmp(b->model_digest, n->digest, 16)) {
         hex(b->model_digest, one);

@@ -2,6 +2,7 @@
 #include "sketch/sketch.h"
 
 #include "base/error.h"
+#include "sketch/trace.h"
 
 static void body_release(fa_sketch_body *b)
 {
@@ -37,6 +38,7 @@ void fa_sketch_free(fa_sketch *s)
 {
     if (!s) return;
     fa_delete(s->context, s->calibration[0]);
+    fa_delete(s->context, s->calibration_loss);
     body_release(s->body);
     fa_delete(s->context, s);
 }
@@ -49,7 +51,16 @@ fa_status fa_sketch_new_calibration(fa_sketch *s, int64_t n)
     if (!scores) return FA_ERR_MEMORY;
     s->n_calibration = n;
     for (int32_t k = 0; k < FA_SCORE_COUNT; k++) s->calibration[k] = scores + k * n;
-    return FA_OK;
+    if (!s->body->trace) return FA_OK;
+    if (!fa_mul_size((size_t)n, (size_t)s->body->offset[s->body->n_layer], &size)) return fa_fail_memory(SIZE_MAX);
+    s->calibration_loss = fa_new_array(s->context, size, sizeof *s->calibration_loss);
+    return s->calibration_loss ? FA_OK : FA_ERR_MEMORY;
+}
+
+uint32_t fa_body_scores(const fa_sketch_body *b)
+{
+    const uint32_t all = (1u << FA_SCORE_COUNT) - 1, concordance = 1u << FA_SCORE_MEAN_CCC | 1u << FA_SCORE_CLASS_CCC;
+    return b->trace && !b->trace->options.partial ? all : all & ~concordance;
 }
 
 fa_status fa_sketch_body_new_references(fa_sketch_body *b)
@@ -89,14 +100,15 @@ size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_c
     count(&t, n, sizeof(float));
     for (int i = 0; i < 3; i++) count(&t, n, sizeof(int64_t));
     for (int i = 0; i < 2; i++) count(&t, n * n, sizeof(float));
-    for (size_t l = 0; l < layers; l++) {
+    for (size_t l = 0; !b->trace && l < layers; l++) {
         const fa_sketch_layer *s = &b->layer[l];
         count(&t, (size_t)(s->in * s->k_in), sizeof(float));
         count(&t, (size_t)(s->out * s->k_out), sizeof(float));
         t.small += 64; /* names */
     }
-    count(&t, layers, sizeof(fa_sketch_layer));
+    if (!b->trace) count(&t, layers, sizeof(fa_sketch_layer));
     count(&t, layers + 1, sizeof(int64_t));
-    return t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) +
+    size_t traces = b->trace ? fa_trace_bytes(b) + (size_t)(n_calibration * b->offset[layers]) * sizeof(float) : 0;
+    return traces + t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) +
            sizeof(fa_sketch_body) + 3 * FA_ALIGN;
 }

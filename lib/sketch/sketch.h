@@ -49,6 +49,7 @@ typedef struct fa_sketch_body {
     int64_t *id, *predicted, *label; /* [n_reference]; label -1 when unknown */
     float *gram;                  /* [n_reference, n_reference] couplings among the references, 1 (or 0 without signal) on the diagonal */
     float *factor;                /* lower Cholesky factor of gram + ridge I, row-major; not stored */
+    struct fa_sketch_trace *trace; /* sketch/trace.h; NULL in a gradient sketch. With it `layer` is NULL and n_layer counts chains */
 } fa_sketch_body;
 
 struct fa_sketch {
@@ -57,7 +58,12 @@ struct fa_sketch {
     fa_sketch_body *body;
     int64_t n_calibration;
     double *calibration[FA_SCORE_COUNT]; /* [n_calibration] ascending; NULL without calibration */
+    uint8_t calibration_digest[16];      /* of the calibration set of a trace sketch; zeros without one */
+    float *calibration_loss;             /* [n_calibration, draws] of a trace sketch, so that chains can be joined later */
 };
+
+/* The scores that a sketch of this kind has, as bits 1 << FA_SCORE_... */
+uint32_t fa_body_scores(const fa_sketch_body *body);
 
 /* A context-allocated sketch with a fresh body, or with one more reference to `share_body`. */
 fa_status fa_sketch_new(fa_context *context, fa_sketch_body *share_body, fa_sketch **out);

@@ -66,7 +66,7 @@ START_TEST(a_reference_explains_itself)
         ck_assert_int_eq(r.no_signal, 0);
         ck_assert(r.p_value > 0 && r.p_value <= 1);
         ck_assert_int_eq(r.flagged, r.p_value <= 0.05);
-        for (int k = 0; k < FA_SCORE_COUNT; k++) ck_assert(isfinite(r.scores[k]));
+        for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) ck_assert(isfinite(r.scores[k]));
         double energy = r.scores[FA_SCORE_SPAN];
         ck_assert(energy >= 0 && energy <= r.scores[FA_SCORE_CONE] + 0.2);
     }
@@ -159,7 +159,7 @@ END_TEST
 
 START_TEST(an_audit_scores_every_reference)
 {
-    for (int32_t k = 0; k < FA_SCORE_COUNT; k++) {
+    for (int32_t k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
         double scores[N_REF];
         OK(fa_sketch_audit(sketch, k, scores));
         for (int i = 0; i < N_REF; i++) ck_assert(isfinite(scores[i]));

@@ -82,7 +82,7 @@ static void batch(bench *b)
 static void score(bench *b, uint32_t want)
 {
     fa_scores_result result = {.cone_weight = b->w};
-    fa_scores_compute(b->scores, b->c + b->at++ % INPUTS * b->r.n, true, want, &result);
+    fa_scores_compute(b->scores, b->c + b->at++ % INPUTS * b->r.n, NULL, true, want, &result);
     b->active += (double)result.cone_work.active;
 }
 
@@ -149,7 +149,7 @@ static void run(fa_context *context, int32_t kernels, int64_t n)
     gram_us = now() - gram_us;
     cholesky(&b);
     fa_scores_setup setup = {.kernels = b.kernels, .n = n, .gram = b.gram, .factor = b.factor, .predicted = predicted, .ridge = 0.1, .topk = 5};
-    setup.want = FA_WANT_ALL;
+    setup.want = FA_WANT_COUPLINGS;
     if (fa_scores_create(context, &setup, &b.scores) != FA_OK) exit(1);
     int runs = n > 1000 ? 160 : 1280;
     printf("{\"kernels\": \"%s\", \"references\": %lld, \"signature\": %d", b.kernels->name, (long long)n, 2 * D);

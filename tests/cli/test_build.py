@@ -81,7 +81,7 @@ class Build(Case):
 
     def test_memory(self):
         m = run_json("build", MLP, "--references", self.at("references.npz"), "--memory")
-        self.assertEqual(set(m), {"build_bytes", "sketch_bytes", "scorer_bytes", "file_bytes"})
+        self.assertEqual(set(m), {"build_bytes", "sketch_bytes", "scorer_bytes", "file_bytes", "draw_bytes"})
         b = self.build()
         self.assertLess(abs(m["file_bytes"] - b["bytes"]), 0.1 * b["bytes"])
         self.assertIn("MB", run("build", MLP, "--references", self.at("references.npz"), "--memory").stdout)

@@ -28,7 +28,7 @@ static void use(const fa_sketch *s)
         check(fa_sketch_get_reference(s, i, &reference) == FA_OK);
         check(reference.predicted >= 0 && reference.predicted < info.class_count);
     }
-    for (int32_t k = 0; k < FA_SCORE_COUNT; k++) {
+    for (int32_t k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
         check(fa_sketch_audit(s, k, scores) == FA_OK);
         for (int64_t i = 0; i < info.reference_count; i++) check(isfinite(scores[i]));
         check(fa_sketch_get_calibration(s, k, scores) == (info.calibration_count ? FA_OK : FA_ERR_STATE));

@@ -408,8 +408,8 @@ int main(void)
     TCase *t = tcase_create("chain");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, oracle, 0, 2);
-    tcase_add_loop_test(t, restored, 0, 2);
+    tcase_add_loop_test(t, oracle, FA_SAMPLER_RMSPROP_SGLD, FA_SAMPLER_SGLD + 1);
+    tcase_add_loop_test(t, restored, FA_SAMPLER_RMSPROP_SGLD, FA_SAMPLER_SGLD + 1);
     tcase_add_test(t, threads);
     tcase_add_test(t, minibatches);
     tcase_add_loop_test(t, failures, 0, 4);

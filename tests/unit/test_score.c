@@ -122,25 +122,25 @@ START_TEST(oracle)
 {
     for (int k = 0; k < 2; k++) {
         fixture *f = fixture_new(modes[_i].blocks, sets[k]);
-        fa_scores *s = scores_new(f, FA_WANT_ALL);
+        fa_scores *s = scores_new(f, FA_WANT_COUPLINGS);
         float c[N * R], cone[R], span[R];
         fa_space_couplings(&f->space, f->kernels, &f->xs, &f->rs, c, R, f->scratch);
         for (int64_t i = 0; i < N; i++) {
             fa_scores_result r = {.cone_weight = cone, .span_weight = span};
-            fa_scores_compute(s, c + i * R, f->x_kind[i] == FA_ROW_SIGNAL, FA_WANT_ALL, &r);
+            fa_scores_compute(s, c + i * R, NULL, f->x_kind[i] == FA_ROW_SIGNAL, FA_WANT_COUPLINGS, &r);
             for (int64_t j = 0; j < R; j++) {
                 near(c[i * R + j], modes[_i].coupling[i * R + j], 2e-6, "coupling", i, j);
                 near(cone[j], modes[_i].cone[i * R + j], 2e-5, "cone weight", i, j);
                 near(span[j], modes[_i].span[i * R + j], 2e-5, "span weight", i, j);
                 ck_assert(cone[j] >= 0);
             }
-            for (int32_t t = 0; t < FA_SCORE_COUNT; t++) near(r.score[t], modes[_i].score[i * FA_SCORE_COUNT + t], 5e-6, fa_score_name(t), i, t);
+            for (int32_t t = 0; t < FA_SCORE_COMMON_COUNT; t++) near(r.score[t], modes[_i].score[i * FA_SCORE_COMMON_COUNT + t], 5e-6, fa_score_name(t), i, t);
         }
         for (int64_t j = 0; j < R; j++) {
             fa_scores_result r = {.cone_weight = cone};
-            fa_scores_audit(s, j, FA_WANT_ALL, &r);
+            fa_scores_audit(s, j, NULL, FA_WANT_COUPLINGS, &r);
             ck_assert(cone[j] == 0);
-            for (int32_t t = 0; t < FA_SCORE_COUNT; t++) near(r.score[t], modes[_i].audit[j * FA_SCORE_COUNT + t], 5e-6, "audit", j, t);
+            for (int32_t t = 0; t < FA_SCORE_COMMON_COUNT; t++) near(r.score[t], modes[_i].audit[j * FA_SCORE_COMMON_COUNT + t], 5e-6, "audit", j, t);
         }
         fa_scores_destroy(s);
         free(f);
@@ -474,16 +474,16 @@ END_TEST
 START_TEST(wanted)
 {
     fixture *f = fixture_new(FA_BLOCKS_BOTH, FA_KERNELS_REFERENCE);
-    for (uint32_t want = 1; want <= FA_WANT_ALL; want++) {
+    for (uint32_t want = 1; want <= FA_WANT_COUPLINGS; want++) {
         fa_scores *s = scores_new(f, want);
         double used = (double)fa_context_memory_used(context), said = (double)fa_scores_bytes(R, want);
         ck_assert_msg(used <= said && said <= used + 2 * FA_ARENA_SLACK, "%g bytes where %g were announced", used, said);
         for (int signal = 0; signal < 2; signal++) {
             fa_scores_result r = {.cone_weight = NULL};
-            fa_scores_compute(s, f->gram, signal, want, &r);
-            for (int32_t i = 0; i < FA_SCORE_COUNT; i++) ck_assert_int_eq(!isnan(r.score[i]), want >> i & 1);
+            fa_scores_compute(s, f->gram, NULL, signal, want, &r);
+            for (int32_t i = 0; i < FA_SCORE_COMMON_COUNT; i++) ck_assert_int_eq(!isnan(r.score[i]), want >> i & 1);
             if (!signal)
-                for (int32_t i = 0; i < FA_SCORE_COUNT; i++)
+                for (int32_t i = 0; i < FA_SCORE_COMMON_COUNT; i++)
                     if (want >> i & 1) ck_assert(r.score[i] == (i == FA_SCORE_CONE || i == FA_SCORE_SPAN));
         }
         fa_scores_destroy(s);

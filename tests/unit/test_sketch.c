@@ -93,7 +93,7 @@ static void check_kernels(int32_t kernels)
             ck_assert_int_eq(r.predicted, sketch_classes[i]);
             ck_assert_int_eq(batch[i].predicted, sketch_classes[i]);
             ck_assert(r.confidence > 1.0 / 4 && r.confidence <= 1 && r.no_signal == 0);
-            for (int k = 0; k < FA_SCORE_COUNT; k++) {
+            for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
                 double want = sketch_scores[blocks][i][k];
                 ck_assert_msg(fabs(r.scores[k] - want) < 2e-5, "blocks %d, input %d, %s: %.9g, the oracle says %.9g", blocks, (int)i,
                               fa_score_name(k), r.scores[k], want);
@@ -167,7 +167,7 @@ START_TEST(threads_do_not_change_a_bit)
         }
         ck_assert_mem_eq(a->blocks, b->blocks, R * length * sizeof(float));
         ck_assert_mem_eq(a->gram, b->gram, R * R * sizeof(float));
-        for (int k = 0; k < FA_SCORE_COUNT; k++) ck_assert_mem_eq(s[0]->calibration[k], s[i]->calibration[k], C * sizeof(double));
+        for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) ck_assert_mem_eq(s[0]->calibration[k], s[i]->calibration[k], C * sizeof(double));
     }
     for (int i = 0; i < 5; i++) {
         fa_sketch_release(s[i]);
@@ -337,7 +337,7 @@ START_TEST(recalibrating_shares_the_body)
     fa_scorer_destroy(scorer);
     /* The same scores as a build with that calibration set from the start. */
     OK(fa_sketch_build(m, refs, cal, &o, &s));
-    for (int k = 0; k < FA_SCORE_COUNT; k++) {
+    for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
         OK(fa_sketch_get_calibration(s, k, first));
         OK(fa_sketch_get_calibration(again, k, second));
         for (int i = 0; i < C; i++) {
@@ -508,13 +508,14 @@ START_TEST(duplicates_audit_and_few_classes)
     OK(fa_refset_create(context, &(fa_array){x, (int64_t[]){R, 2, 5, 5}, 4, FA_FLOAT32, NULL}, 1, NULL, &refs));
     OK(fa_sketch_build(m, refs, NULL, &o, &s));
     ck_assert_float_eq_tol(s->body->gram[5 * R + 2], 1, 1e-5f);
-    for (int k = 0; k < FA_SCORE_COUNT; k++) {
+    for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
         OK(fa_sketch_audit(s, k, audit));
         for (int i = 0; i < R; i++) ck_assert(isfinite(audit[i]) && audit[i] >= -1 && audit[i] <= 1);
         if (k == FA_SCORE_CONE) /* a twin explains most of the other one */
             ck_assert(audit[5] < 0.05 && audit[2] < 0.05);
     }
-    FAILS(fa_sketch_audit(s, FA_SCORE_COUNT, audit), FA_ERR_ARGUMENT, "5");
+    FAILS(fa_sketch_audit(s, FA_SCORE_COUNT, audit), FA_ERR_ARGUMENT, "7");
+    FAILS(fa_sketch_audit(s, FA_SCORE_MEAN_CCC, audit), FA_ERR_ARGUMENT, "mean_ccc");
     free(x);
     fa_sketch_release(s);
     fa_refset_release(refs);

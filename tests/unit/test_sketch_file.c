@@ -98,7 +98,7 @@ static void check_same(const fa_sketch *s)
     ck_assert_mem_eq(a->predicted, b->predicted, n * sizeof *a->id);
     ck_assert_mem_eq(a->label, b->label, n * sizeof *a->id);
     ck_assert_int_eq(s->n_calibration, sketch->n_calibration);
-    for (int k = 0; k < FA_SCORE_COUNT; k++) ck_assert_mem_eq(s->calibration[k], sketch->calibration[k], (size_t)s->n_calibration * sizeof(double));
+    for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) ck_assert_mem_eq(s->calibration[k], sketch->calibration[k], (size_t)s->n_calibration * sizeof(double));
 }
 
 START_TEST(comes_back_as_it_went)

@@ -15,8 +15,11 @@ import numpy as np
 from . import errors
 
 SONAME = "libfattr.so.0"
-SCORES = {"cone": 0, "span": 1, "topk": 2, "class": 3, "mean": 4}
+SCORES = {"cone": 0, "span": 1, "topk": 2, "class": 3, "mean": 4, "mean_ccc": 5, "class_ccc": 6}
 BLOCKS = {"both": 0, "plain": 1, "layer-unit": 2}
+SAMPLERS = {"gaussian": 0, "rmsprop_sgld": 1, "sgld": 2}
+DRAWS = {"default": 0, "f32": 1, "bf16": 2, "int8": 3}
+BATCHNORM = {"frozen": 0, "reestimate": 1}
 KERNELS = {"auto": 0, "reference": 1, "fast": 2}
 DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11, "uint32": 12,
           "uint64": 13, "bfloat16": 16}
@@ -31,6 +34,8 @@ def _struct(name, /, **fields):
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items()), "__doc__": "As in the public headers."})
 
 
+DIAGNOSIS = _struct("fa_diagnosis", ess=c_double, ess_min=c_double, split_rhat=c_double, split_rhat_max=c_double, drift=c_double, signal=c_double, moved=c_double,
+                    shortest=c_int64)
 STRUCTS = {s.__name__: s for s in (
     _struct("fa_array", data=c_void_p, shape=POINTER(c_int64), ndim=c_int32, dtype=c_int32, name=c_char_p),
     _struct("fa_context_options", struct_size=c_size_t, alloc=c_void_p, free=c_void_p, alloc_user=c_void_p, log=c_void_p, log_user=c_void_p, threads=c_int32,
@@ -44,26 +49,41 @@ STRUCTS = {s.__name__: s for s in (
     _struct("fa_node_info", name=c_char_p, op=c_char_p, output=c_char_p, domain=c_char_p),
     _struct("fa_layer_info", name=c_char_p, op=c_char_p, weight=c_char_p, **{"in": c_int64}, out=c_int64, groups=c_int64, has_bias=c_int32),
     _struct("fa_refset_options", struct_size=c_size_t, labels=POINTER(c_int64), ids=POINTER(c_int64)),
-    _struct("fa_scorer_options", struct_size=c_size_t, max_batch=c_int32, score=c_int32, all_scores=c_int32, alpha=c_double, want_residual=c_int32),
+    _struct("fa_scorer_options", struct_size=c_size_t, max_batch=c_int32, score=c_int32, all_scores=c_int32, alpha=c_double, want_residual=c_int32, confidence=c_double),
     _struct("fa_result", score=c_double, p_value=c_double, flagged=c_int32, no_signal=c_int32, predicted=c_int64, confidence=c_double,
             scores=c_double * len(SCORES), couplings=POINTER(c_float), weights=POINTER(c_float), residual=POINTER(c_float), reference_count=c_int64,
-            signature_length=c_int64),
-    _struct("fa_score_timing", struct_size=c_size_t, forward_ns=c_uint64, backward_ns=c_uint64, coupling_ns=c_uint64, solve_ns=c_uint64),
+            signature_length=c_int64, draws=c_int64),
+    _struct("fa_score_timing", struct_size=c_size_t, forward_ns=c_uint64, backward_ns=c_uint64, coupling_ns=c_uint64, solve_ns=c_uint64, draw_ns=c_uint64),
     _struct("fa_sketch_options", struct_size=c_size_t, k_in=c_int32, k_out=c_int32, beta=c_double, damping=c_double, ridge=c_double, blocks=c_int32,
             topk=c_int32, layers=c_char_p, seed=c_uint64, batch=c_int32, drop_misclassified=c_int32, progress=PROGRESS, progress_user=c_void_p,
-            timeout_ms=c_uint64),
-    _struct("fa_memory_estimate", struct_size=c_size_t, build_bytes=c_uint64, sketch_bytes=c_uint64, scorer_bytes=c_uint64, file_bytes=c_uint64),
+            timeout_ms=c_uint64, trace=c_void_p),
+    _struct("fa_memory_estimate", struct_size=c_size_t, build_bytes=c_uint64, sketch_bytes=c_uint64, scorer_bytes=c_uint64, file_bytes=c_uint64, draw_bytes=c_uint64),
     _struct("fa_sketch_info", struct_size=c_size_t, reference_count=c_int64, calibration_count=c_int64, class_count=c_int64, signature_length=c_int64,
             layer_count=c_int32, dropped_layer_count=c_int32, k_in=c_int32, k_out=c_int32, blocks=c_int32, topk=c_int32, beta=c_double, damping=c_double,
-            ridge=c_double, seed=c_uint64, model_digest=_DIGEST, references_digest=_DIGEST, library_version=c_char_p, format_version=c_int32),
+            ridge=c_double, seed=c_uint64, model_digest=_DIGEST, references_digest=_DIGEST, library_version=c_char_p, format_version=c_int32, is_trace=c_int32),
     _struct("fa_sketch_layer_info", name=c_char_p, **{"in": c_int64}, out=c_int64, groups=c_int64, k_in=c_int32, k_out=c_int32, dropped=c_int32,
             random_in=c_int32, random_out=c_int32),
     _struct("fa_reference_info", id=c_int64, predicted=c_int64, label=c_int64, no_signal=c_int32),
+    _struct("fa_trace_options", struct_size=c_size_t, sampler=c_int32, storage=c_int32, batchnorm=c_int32, chains=c_int32, partial=c_int32, resume=c_int32, draws=c_int64,
+            burn_in=c_int64, thinning=c_int64, minibatch=c_int64, step_size=c_double, gamma=c_double, nbeta=c_double, noise=c_double, decay=c_double, epsilon=c_double,
+            first_chain=c_uint64, parameters=c_char_p, sampling=c_void_p, checkpoint=c_char_p, checkpoint_ms=c_uint64),
+    DIAGNOSIS,
+    _struct("fa_trace_info", struct_size=c_size_t, sampler=c_int32, storage=c_int32, batchnorm=c_int32, partial=c_int32, chain_count=c_int32, parameter_count=c_int32,
+            weight_count=c_int64, draw_count=c_int64, draw_bytes=c_uint64, burn_in=c_int64, thinning=c_int64, minibatch=c_int64, step_size=c_double, gamma=c_double,
+            nbeta=c_double, noise=c_double, decay=c_double, epsilon=c_double, loss_before=c_double, loss_after=c_double, diagnosis=DIAGNOSIS, verdict=c_char_p),
+    _struct("fa_chain_info", struct_size=c_size_t, seed=c_uint64, id=c_uint64, draws=c_int64, loss_before=c_double, loss_after=c_double, distance=c_double,
+            diagnosis=DIAGNOSIS),
 )}
 HANDLES = {name: type(name, (ctypes.Structure,), {}) for name in ("fa_context", "fa_model", "fa_refset", "fa_sketch", "fa_scorer", "fa_tensor")}
 
 # The headers' declarations, word for word.
 FUNCTIONS = """
+void fa_trace_options_init(fa_trace_options *options, size_t size);
+fa_status fa_trace_options_preset(fa_sketch_options *options, fa_trace_options *trace, const char *name);
+fa_status fa_sketch_get_trace_info(const fa_sketch *sketch, fa_trace_info *info);
+fa_status fa_sketch_get_chain(const fa_sketch *sketch, int32_t index, fa_chain_info *info);
+fa_status fa_sketch_get_traces(const fa_sketch *sketch, float *out);
+fa_status fa_sketch_merge(const fa_sketch *const *sketches, int32_t count, fa_sketch **out);
 fa_status fa_tensor_view(const fa_tensor *tensor, fa_array *view);
 void fa_tensor_release(fa_tensor *tensor);
 void fa_context_options_init(fa_context_options *options, size_t size);
@@ -129,15 +149,15 @@ const char *fa_version_string(void);
 const char *fa_build_info(void);
 """
 
-_TYPES = {"fa_status": c_int32, "int32_t": c_int32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "double": c_double, "uint8_t": c_uint8,
+_TYPES = {"fa_status": c_int32, "int32_t": c_int32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "double": c_double, "float": c_float, "uint8_t": c_uint8,
           **STRUCTS, **HANDLES}
 _DECLARATION = re.compile(r"(.+?)(\w+)\((.*)\);")
-_PARAMETER = re.compile(r"(?:const )?(\w+) (\**)\w*(\[\w*\])?$")
+_PARAMETER = re.compile(r"(?:const )?(\w+) ((?:\*(?:const )?)*)\w*(\[\w*\])?$")
 
 
 def _ctype(text):
     base, stars, array = _PARAMETER.match(text).groups()
-    depth = len(stars) + bool(array)
+    depth = stars.count("*") + bool(array)
     if depth and base in ("char", "void"):
         base, depth = {"char": c_char_p, "void": c_void_p}[base], depth - 1
     else:

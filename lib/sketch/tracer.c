@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sketch/tracer.h"
+
+#include "base/error.h"
+#include "sketch/progress.h"
+
+#include <math.h>
+
+size_t fa_tracer_weight_bytes(const fa_program *program)
+{
+    return (2 * (size_t)fa_program_weight_count(program) + (size_t)fa_program_statistics_count(program) + 48) * sizeof(float) + 3 * FA_ALIGN;
+}
+
+static float *floats(fa_context *context, int64_t n)
+{
+    return fa_new_array(context, (size_t)n + 1, sizeof(float));
+}
+
+fa_status fa_tracer_begin(fa_tracer *t, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch)
+{
+    *t = (fa_tracer){.context = context, .program = program, .at = FA_AT_NOTHING};
+    FA_TRY(fa_pass_create(&(fa_pass_request){.program = program, .context = context, .inputs = inputs, .n_inputs = n_inputs, .batch = batch}, &t->pass));
+    t->batch = fa_pass_batch(t->pass);
+    t->trained = floats(context, fa_program_weight_count(program));
+    t->weights = floats(context, fa_program_weight_count(program));
+    t->statistics = floats(context, fa_program_statistics_count(program));
+    if (!t->trained || !t->weights || !t->statistics) return FA_ERR_MEMORY;
+    fa_program_trained(program, t->trained, t->statistics);
+    return FA_OK;
+}
+
+void fa_tracer_end(fa_tracer *t)
+{
+    if (!t->context) return;
+    fa_pass_destroy(t->pass);
+    fa_delete(t->context, t->trained);
+    fa_delete(t->context, t->weights);
+    fa_delete(t->context, t->statistics);
+    *t = (fa_tracer){.context = NULL};
+}
+
+/* Inputs index[0 ... n - 1], or first ... first + n - 1 when index is NULL, in as many passes as it takes. */
+static fa_status forward(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
+{
+    uint64_t begin = fa_now_ns();
+    for (int64_t i = 0; i < n; i += t->batch) {
+        fa_pass_outputs o = {.predicted = outputs->predicted ? outputs->predicted + i : NULL,
+                             .confidence = outputs->confidence ? outputs->confidence + i : NULL,
+                             .loss = outputs->loss ? outputs->loss + i : NULL};
+        int64_t part = n - i < t->batch ? n - i : t->batch;
+        FA_TRY(fa_pass_forward_some(t->pass, inputs, index ? index + i : NULL, first + i, part, target ? target + i : NULL, &o));
+    }
+    t->forward_ns += fa_now_ns() - begin;
+    return FA_OK;
+}
+
+fa_status fa_tracer_predict(fa_tracer *t, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs)
+{
+    if (t->at != FA_AT_TRAINED) fa_pass_set_weights(t->pass, t->trained, t->statistics);
+    t->at = FA_AT_TRAINED;
+    return forward(t, inputs, NULL, first, n, NULL, outputs);
+}
+
+void fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)
+{
+    if (t->at == draw) return;
+    uint64_t begin = fa_now_ns();
+    const float *statistics = fa_trace_statistics(b, draw);
+    fa_trace_weights(b, draw, t->trained, t->weights);
+    fa_pass_set_weights(t->pass, t->weights, statistics ? statistics : t->statistics);
+    t->at = draw;
+    t->draw_ns += fa_now_ns() - begin;
+}
+
+fa_status fa_tracer_losses(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, float *loss)
+{
+    FA_TRY(forward(t, inputs, index, first, n, target, &(fa_pass_outputs){.loss = loss}));
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(loss[i]))
+            return fa_fail(FA_ERR_NOT_FINITE, "input %lld: its loss at draw %lld is not finite", (long long)(index ? index[i] : first + i), (long long)t->at);
+    return FA_OK;
+}

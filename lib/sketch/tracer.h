@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_SKETCH_TRACER_H
+#define FA_SKETCH_TRACER_H
+
+#include "backend/varied.h"
+#include "sketch/trace.h"
+
+/* One thread's way to the losses of inputs at drawn weights: a varied pass and the weights of one draw. */
+typedef struct fa_tracer {
+    fa_context *context;
+    const fa_program *program;
+    fa_pass *pass;
+    int64_t batch;
+    float *trained, *weights, *statistics; /* [weights], [weights], trained [statistics] */
+    int64_t at;                            /* the draw whose weights are set: FA_AT_TRAINED, or FA_AT_NOTHING */
+    uint64_t draw_ns, forward_ns;          /* what calls took, added up */
+} fa_tracer;
+
+#define FA_AT_TRAINED (-1)
+#define FA_AT_NOTHING (-2)
+
+/* `tracer` is zeroed; fa_tracer_end() in any case. `inputs`: shapes. */
+fa_status fa_tracer_begin(fa_tracer *tracer, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch);
+void fa_tracer_end(fa_tracer *tracer);
+size_t fa_tracer_weight_bytes(const fa_program *program); /* what it holds beside the pass */
+
+/* Predictions at the trained weights of inputs first ... first + n - 1 (any number). */
+fa_status fa_tracer_predict(fa_tracer *tracer, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs);
+
+/* Sets the weights of a draw; nothing is done when they are set already. */
+void fa_tracer_set(fa_tracer *tracer, const fa_sketch_body *body, int64_t draw);
+
+/* Losses [n] of inputs index[0 ... n - 1] (NULL: first ... first + n - 1) to target [n] at the weights set; one that is not finite fails. */
+fa_status fa_tracer_losses(fa_tracer *tracer, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, float *loss);
+
+#endif
