@@ -19,7 +19,8 @@ typedef struct bench_times {
     double forward, score, passes, coupling, solve, draw; /* all but `forward` NaN without a sketch; `draw`: making and setting weights, 0 for gradient sketches */
 } bench_times;
 
-int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, bench_times *out);
+/* `draw_cache`: as fa_scorer_options.draw_cache_bytes. */
+int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, uint64_t draw_cache, bench_times *out);
 
 /* FLOPs of one input's forward pass, multiplications and additions of the layers with weights. */
 int bench_forward_flops(const session *s, const bench_inputs *inputs, int64_t batch, double *out);

@@ -16,6 +16,8 @@ typedef struct fa_scorer_options {
     int32_t want_residual; /**< 1: fill in `fa_result.residual` (only with FA_SCORE_CONE or FA_SCORE_SPAN); default 0 */
     double confidence;     /**< trace sketches: stop before the last draw once the verdict is settled with this probability, in (0, 1), e.g. 0.99 (docs/method.md, "Stopping
                             *   early"); needs calibration; 0 (default): every draw is used. Each level of draws takes the memory of a small sketch */
+    uint64_t draw_cache_bytes; /**< trace sketches: memory, in each scorer, to keep the first draws' weights ready to run instead of making them again in every call: worth it for
+                                *   single inputs, where making them takes as long as running them. Bytes; default 0 */
 } fa_scorer_options;
 
 /** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */

@@ -43,6 +43,21 @@ void fa_pass_set_weights(fa_pass *pass, const float *weights, const float *stati
     fa_run_prepare(pass->run);
 }
 
+size_t fa_pass_kept_bytes(const fa_pass *pass)
+{
+    return fa_plan_kept_bytes(pass->plan);
+}
+
+void fa_pass_keep_weights(const fa_pass *pass, void *kept)
+{
+    fa_run_keep(pass->run, kept);
+}
+
+void fa_pass_use_weights(fa_pass *pass, const void *kept)
+{
+    fa_run_use(pass->run, kept);
+}
+
 /* Elements of a channel that a normalisation takes its statistics of, in a full batch. */
 static int64_t normalised(const fa_pass *p, const fa_batchnorm *norm)
 {

@@ -44,6 +44,12 @@ void fa_program_trained(const fa_program *program, float *weights, float *statis
  * trained ones. Logits and gradients of an earlier call are gone. Allocates nothing. */
 void fa_pass_set_weights(fa_pass *pass, const float *weights, const float *statistics);
 
+/* The weights as they are set, folded and packed: copied to `kept` (FA_ALIGN-aligned, fa_pass_kept_bytes()) and, another time, used from there instead of being set
+ * again. `kept` must stay until the weights change. For passes of the same program and batch. */
+size_t fa_pass_kept_bytes(const fa_pass *pass);
+void fa_pass_keep_weights(const fa_pass *pass, void *kept);
+void fa_pass_use_weights(fa_pass *pass, const void *kept);
+
 /*
  * For a pass created with fa_pass_request.gradient. Adds scale * sum over k < n of the gradient of the cross-entropy (nats) of input index[k] (or k when index is NULL)
  * to class target[k] to gradient [weight_count], and scale * the sum of those losses to *loss. n <= batch. With `reestimate` the batch is the n inputs, which must fill

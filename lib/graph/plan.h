@@ -50,6 +50,11 @@ void *fa_run_input(fa_run *run, int32_t i);
  * wanted depends on is to be set before fa_run_prepare(), and that is to be called before fa_run_forward(). Others are passed over. */
 void fa_run_set(fa_run *run, int32_t value, const void *data);
 void fa_run_prepare(fa_run *run);
+/* What fa_run_prepare() left behind, for another time: copied to `kept` (FA_ALIGN-aligned, fa_plan_kept_bytes()), and used from there in place of a
+ * preparation, until the next fa_run_prepare() or fa_run_use(). `kept` must stay. */
+size_t fa_plan_kept_bytes(const fa_plan *plan);
+void fa_run_keep(const fa_run *run, void *kept);
+void fa_run_use(fa_run *run, const void *kept);
 void fa_run_forward(fa_run *run);
 /* A wanted value's, a constant's or (inside a tap) a tapped input's contents. */
 const fa_view *fa_run_value(const fa_run *run, int32_t value);

@@ -93,15 +93,24 @@ static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int
 }
 
 /* What fa_run_prepare() leaves behind stays while passes come and go; an initialiser that only it reads is read where the caller has it. */
-static void pin_prepared(const fa_plan *p, int32_t *first, int32_t *last, int32_t end)
+static fa_status pin_prepared(fa_plan *p, int32_t *first, int32_t *last, int32_t end)
 {
     for (int32_t v = 0; v < p->graph->n_value; v++)
         if (p->root[v] != v && p->graph->value[p->root[v]].varies) last[p->root[v]] = end; /* views lie where the run has it */
     for (int32_t v = 0; v < p->graph->n_value; v++) {
         if (!p->graph->value[v].varies || first[v] < 0) continue;
-        if (last[v] > p->n_prepare) first[v] = 0, last[v] = end;
-        else if (p->graph->value[v].is_initialiser) first[v] = -1;
+        if (last[v] > p->n_prepare) {
+            size_t size;
+            if (!padded_size(p, &p->view[v], &size) || !fa_add_size(p->kept_bytes, size, &p->kept_bytes))
+                return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", p->graph->value[v].name);
+            p->kept_offset[v] = p->kept_bytes - size;
+            first[v] = 0;
+            last[v] = end;
+        } else if (p->graph->value[v].is_initialiser) {
+            first[v] = -1;
+        }
     }
+    return FA_OK;
 }
 
 fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
@@ -113,10 +122,11 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
     p->grad_offset = fa_arena_array(&p->arena, values, sizeof *p->grad_offset);
     int32_t *first = fa_arena_array(&p->arena, 4 * values, sizeof *first);
     stay *stays = fa_arena_array(&p->arena, 2 * values, sizeof *stays);
-    if (!p->root || !p->offset || !p->grad_offset || !first || !stays) return FA_ERR_MEMORY;
+    p->kept_offset = fa_arena_array(&p->arena, values, sizeof *p->kept_offset);
+    if (!p->root || !p->offset || !p->grad_offset || !p->kept_offset || !first || !stays) return FA_ERR_MEMORY;
     int32_t *last = first + values, *grad_first = last + values, *grad_last = grad_first + values;
     for (size_t i = 0; i < 4 * values; i++) first[i] = -1;
-    for (size_t i = 0; i < values; i++) p->offset[i] = p->grad_offset[i] = FA_NOWHERE;
+    for (size_t i = 0; i < values; i++) p->offset[i] = p->grad_offset[i] = p->kept_offset[i] = FA_NOWHERE;
     find_views(p);
 
     int32_t end = p->n_forward + p->n_backward + 1;
@@ -148,7 +158,7 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         if (grad_first[p->wrt[i]] < 0) grad_first[p->wrt[i]] = p->n_forward;
         grad_last[p->wrt[i]] = end;
     }
-    pin_prepared(p, first, last, end);
+    FA_TRY(pin_prepared(p, first, last, end));
 
     int32_t n = 0;
     for (int32_t v = 0; v < g->n_value; v++) {
@@ -163,7 +173,10 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         if (!fa_add_size(sum, stays[i].size, &sum)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
     FA_TRY(place(&p->arena, stays, n, &p->arena_bytes));
     for (int32_t v = 0; v < g->n_value; v++)
-        if (p->root[v] != v) p->offset[v] = p->offset[p->root[v]];
+        if (p->root[v] != v) {
+            p->offset[v] = p->offset[p->root[v]];
+            p->kept_offset[v] = p->kept_offset[p->root[v]];
+        }
     p->scratch_offset = p->arena_bytes;
     p->scratch_bytes = (p->scratch_bytes + FA_ALIGN - 1) & ~(size_t)(FA_ALIGN - 1);
     if (!fa_add_size(p->arena_bytes, p->scratch_bytes, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");

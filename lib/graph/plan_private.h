@@ -39,6 +39,8 @@ struct fa_plan {
     int32_t *root;      /* [n_value] the value in whose memory this one lies: itself, or a view's input */
     size_t *offset;     /* [n_value] in the arena of a run; FA_NOWHERE for constants and what is not computed */
     size_t *grad_offset;
+    size_t *kept_offset; /* [n_value] in a copy of what fa_run_prepare() leaves behind; FA_NOWHERE for what does not belong to it */
+    size_t kept_bytes;
     size_t scratch_offset, scratch_bytes, arena_bytes;
     double flops_forward, flops_backward;
 };

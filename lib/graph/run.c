@@ -11,6 +11,7 @@ struct fa_run {
     void **grad;          /* [n_value] */
     fa_op_call *call;     /* [n_node]; in, out, grad_in, grad_out point into `ends` */
     char *arena;
+    bool elsewhere;       /* fa_run_use(): what was prepared is not in the arena */
 };
 
 /* How many pointers the calls hold. */
@@ -110,10 +111,20 @@ void *fa_run_input(fa_run *run, int32_t i)
     return run->view[run->plan->graph->input[i]].data;
 }
 
+/* Lets what is kept be read at its offset from `base`, or (NULL) where the run itself has it. */
+static void point_kept(fa_run *run, const char *base)
+{
+    const fa_plan *p = run->plan;
+    run->elsewhere = base != NULL;
+    for (int32_t v = 0; v < p->graph->n_value; v++)
+        if (p->kept_offset[v] != FA_NOWHERE) run->view[v].data = base ? (void *)(uintptr_t)(base + p->kept_offset[v]) : run->arena + p->offset[v];
+}
+
 void fa_run_set(fa_run *run, int32_t v, const void *data)
 {
     const fa_plan *p = run->plan;
     fa_view *view = &run->view[v];
+    if (run->elsewhere) point_kept(run, NULL);
     if (p->offset[v] == FA_NOWHERE) view->data = (void *)(uintptr_t)data; /* read by fa_run_prepare() alone, or not at all */
     else memcpy(view->data, data, (size_t)view->count * fa_plan_element_bytes(p, view));
 }
@@ -127,8 +138,27 @@ static void run_steps(fa_run *run, int32_t k, int32_t end)
     }
 }
 
+size_t fa_plan_kept_bytes(const fa_plan *plan)
+{
+    return plan->kept_bytes;
+}
+
+void fa_run_keep(const fa_run *run, void *kept)
+{
+    const fa_plan *p = run->plan;
+    for (int32_t v = 0; v < p->graph->n_value; v++)
+        if (p->kept_offset[v] != FA_NOWHERE && p->root[v] == v)
+            memcpy((char *)kept + p->kept_offset[v], run->view[v].data, (size_t)run->view[v].count * fa_plan_element_bytes(p, &run->view[v]));
+}
+
+void fa_run_use(fa_run *run, const void *kept)
+{
+    point_kept(run, kept);
+}
+
 void fa_run_prepare(fa_run *run)
 {
+    if (run->elsewhere) point_kept(run, NULL);
     run_steps(run, 0, run->plan->n_prepare);
 }
 

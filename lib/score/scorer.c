@@ -62,7 +62,9 @@ static fa_status trace_lane_begin(fa_scorer *s, const fa_pass_request *request, 
 {
     FA_TRY(fa_tracer_begin(&l->tracer, s->context, s->varied, request->inputs, request->n_inputs, batch));
     l->batch = l->tracer.batch;
-    return check_classes(s->sketch->body, l->tracer.pass);
+    FA_TRY(check_classes(s->sketch->body, l->tracer.pass));
+    /* A batch shares what it takes to make a draw. */
+    return batch == 1 ? fa_tracer_keep(&l->tracer, s->sketch->body->offset[s->sketch->body->n_layer], s->options.draw_cache_bytes) : FA_OK;
 }
 
 static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_t batch, fa_scorer_lane *l)
@@ -130,6 +132,7 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
         return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.want_residual: the score '%s' has no weights and so no residual", fa_score_name(o->score));
     if (!(o->confidence >= 0 && o->confidence < 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: %g is not between 0 and 1", o->confidence);
     if (o->confidence > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: a gradient sketch has no draws to stop before");
+    if (o->draw_cache_bytes > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.draw_cache_bytes: a gradient sketch has no draws to keep");
     if (o->confidence > 0 && !sketch->n_calibration)
         return fa_fail(FA_ERR_STATE, "fa_scorer_options.confidence: the sketch has no calibration set that could settle a verdict");
     return check_alpha(sketch, o);

@@ -36,7 +36,24 @@ void fa_tracer_end(fa_tracer *t)
     fa_delete(t->context, t->trained);
     fa_delete(t->context, t->weights);
     fa_delete(t->context, t->statistics);
+    fa_delete(t->context, t->kept);
+    fa_delete(t->context, t->has);
     *t = (fa_tracer){.context = NULL};
+}
+
+fa_status fa_tracer_keep(fa_tracer *t, int64_t draws, uint64_t bytes)
+{
+    t->kept_bytes = fa_pass_kept_bytes(t->pass);
+    uint64_t most = bytes / (t->kept_bytes + sizeof *t->has);
+    int64_t slots = most < (uint64_t)draws ? (int64_t)most : draws;
+    if (!slots || !t->kept_bytes) return FA_OK;
+    size_t all;
+    if (!fa_mul_size((size_t)slots, t->kept_bytes, &all)) return fa_fail_memory(SIZE_MAX);
+    t->kept = fa_new_uncleared(t->context, all);
+    t->has = fa_new_array(t->context, (size_t)slots, sizeof *t->has);
+    if (!t->kept || !t->has) return FA_ERR_MEMORY;
+    t->slots = slots;
+    return FA_OK;
 }
 
 /* Inputs index[0 ... n - 1], or first ... first + n - 1 when index is NULL, in as many passes as it takes. */
@@ -65,9 +82,16 @@ void fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)
 {
     if (t->at == draw) return;
     uint64_t begin = fa_now_ns();
-    const float *statistics = fa_trace_statistics(b, draw);
-    fa_trace_weights(b, draw, t->trained, t->weights);
-    fa_pass_set_weights(t->pass, t->weights, statistics ? statistics : t->statistics);
+    char *kept = draw < t->slots ? t->kept + (size_t)draw * t->kept_bytes : NULL;
+    if (kept && t->has[draw]) {
+        fa_pass_use_weights(t->pass, kept);
+    } else {
+        const float *statistics = fa_trace_statistics(b, draw);
+        fa_trace_weights(b, draw, t->trained, t->weights);
+        fa_pass_set_weights(t->pass, t->weights, statistics ? statistics : t->statistics);
+        if (kept) fa_pass_keep_weights(t->pass, kept);
+        if (kept) t->has[draw] = true;
+    }
     t->at = draw;
     t->draw_ns += fa_now_ns() - begin;
 }

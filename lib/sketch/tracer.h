@@ -14,6 +14,10 @@ typedef struct fa_tracer {
     float *trained, *weights, *statistics; /* [weights], [weights], trained [statistics] */
     int64_t at;                            /* the draw whose weights are set: FA_AT_TRAINED, or FA_AT_NOTHING */
     uint64_t draw_ns, forward_ns;          /* what calls took, added up */
+    char *kept;                            /* [slots, kept_bytes] weights of the first draws, ready to run; NULL without */
+    size_t kept_bytes;
+    int64_t slots;
+    bool *has;                             /* [slots] */
 } fa_tracer;
 
 #define FA_AT_TRAINED (-1)
@@ -23,6 +27,9 @@ typedef struct fa_tracer {
 fa_status fa_tracer_begin(fa_tracer *tracer, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch);
 void fa_tracer_end(fa_tracer *tracer);
 size_t fa_tracer_weight_bytes(const fa_program *program); /* what it holds beside the pass */
+
+/* Keeps the weights of as many of `draws` draws as `bytes` hold, so that they are made once. */
+fa_status fa_tracer_keep(fa_tracer *tracer, int64_t draws, uint64_t bytes);
 
 /* Predictions at the trained weights of inputs first ... first + n - 1 (any number). */
 fa_status fa_tracer_predict(fa_tracer *tracer, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs);
