@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "backend/pass.h"
+#include "backend/varied.h"
 #include "base/context.h"
 #include "graph/plan.h"
 #include "kernels/kernels.h"
@@ -53,6 +53,8 @@ static void check_program(const fa_graph *g, int32_t kernels)
     fa_program *program;
     if (fa_plan_check_ops(g, &fa_op_table_f32) != FA_OK) return;
     if (fa_program_create(g, g->output[0], kernels, &program) == FA_OK) fa_program_destroy(program);
+    for (int reestimate = 0; reestimate < 2; reestimate++)
+        if (fa_program_create_varied(g, g->output[0], kernels, &(fa_varied_options){.reestimate = reestimate}, &program) == FA_OK) fa_program_destroy(program);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
