@@ -150,7 +150,7 @@ static fa_status fold(fa_edit *e, const pair *p)
     FA_TRY(new_initialiser(e, e->graph->node[p->norm].in[2], &flat, &bias, &b));
     for (int64_t i = 0; i < p->run; i++) {
         int64_t o = i / p->step % p->out;
-        w[i] = (float)(element(p->weight, i) * element(p->scale, o) / sqrt(element(p->variance, o) + epsilon));
+        w[i] = (float)(element(p->weight, i) * (element(p->scale, o) / sqrt(element(p->variance, o) + epsilon)));
     }
     for (int64_t o = 0; o < p->out; o++) {
         double factor = element(p->scale, o) / sqrt(element(p->variance, o) + epsilon);

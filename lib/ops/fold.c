@@ -51,8 +51,8 @@ static void forward(const fa_op_call *call)
     for (int64_t o = 0; bias && o < p->channels; o++)
         bias[o] = (fa_real)(((b ? (double)b[o] : 0) - (double)mean[o]) * ((double)scale[o] / sqrt((double)variance[o] + p->epsilon)) + (double)shift[o]);
     for (int64_t i = 0, o = 0; folded && i < p->count; o = (o + 1) % p->channels) {
-        double root = sqrt((double)variance[o] + p->epsilon), s = (double)scale[o];
-        for (int64_t end = i + p->step; i < end; i++) folded[i] = (fa_real)((double)w[i] * s / root);
+        double f = (double)scale[o] / sqrt((double)variance[o] + p->epsilon);
+        for (int64_t end = i + p->step; i < end; i++) folded[i] = (fa_real)((double)w[i] * f);
     }
 }
 
