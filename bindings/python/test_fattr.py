@@ -71,8 +71,8 @@ class Interface(unittest.TestCase):
     def test_constants(self):
         ours = dict(errors.NUMBERS)
         ours.update({"FA_" + name.upper(): number for name, number in _native.DTYPES.items()})
-        for prefix, table in (("FA_SCORE_", _native.SCORES), ("FA_BLOCKS_", _native.BLOCKS), ("FA_KERNELS_", _native.KERNELS), ("FA_SAMPLER_", _native.SAMPLERS),
-                              ("FA_DRAWS_", _native.DRAWS), ("FA_BATCHNORM_", _native.BATCHNORM)):
+        for prefix, table in (("FA_SCORE_", _native.SCORES), ("FA_BLOCKS_", _native.BLOCKS), ("FA_LOSS_", _native.LOSSES), ("FA_KERNELS_", _native.KERNELS),
+                              ("FA_SAMPLER_", _native.SAMPLERS), ("FA_DRAWS_", _native.DRAWS), ("FA_BATCHNORM_", _native.BATCHNORM)):
             ours.update({prefix + name.upper().replace("-", "_"): number for name, number in table.items()})
         ours.update(FA_MAX_DIMS=_native.MAX_DIMS, FA_DIGEST_SIZE=_native.DIGEST_SIZE, FA_SCORE_COUNT=len(_native.SCORES), FA_SCORE_COMMON_COUNT=5)
         theirs = {n: v for n, v in self.layout["constants"].items() if not n.startswith(("FA_VERSION_", "FA_LOG_")) and n != "FA_OK"}
@@ -187,8 +187,8 @@ class Life(unittest.TestCase):
         self.assertEqual(len(s), N_REF)
         np.testing.assert_array_equal(s.labels, labels)
         np.testing.assert_array_equal(s.ids, np.arange(100, 100 + N_REF))
-        sketch = fattr.Sketch.build(self.model, s, k_in=4, k_out=4, blocks="plain", seed=7, layers=self.model.layers[-1].name)
-        self.assertEqual((sketch.info.k_in, sketch.info.blocks, sketch.info.seed, sketch.info.layer_count), (4, 1, 7, 1))
+        sketch = fattr.Sketch.build(self.model, s, k_in=4, k_out=4, blocks="plain", loss="cross-entropy", seed=7, layers=self.model.layers[-1].name)
+        self.assertEqual((sketch.info.k_in, sketch.info.blocks, sketch.info.loss, sketch.info.seed, sketch.info.layer_count), (4, 1, 1, 7, 1))
         self.assertEqual([(r.id, r.label) for r in sketch.references], list(zip(s.ids, labels)))
         self.assertEqual(sketch.info.references_digest, s.digest)
         r = fattr.Scorer(sketch, self.model, score="topk").score(self.references[:2])

@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEY_RIDGE = 256, KEY_BLOCKS, KEY_OUTPUT, KEY_SCALE, KEY_DROP, KEY_MEMORY, KEY_JSON, KEY_K_IN, KEY_K_OUT, KEY_BETA, KEY_DAMPING, KEY_TOPK, KEY_TIMEOUT };
+enum { KEY_RIDGE = 256, KEY_BLOCKS, KEY_OUTPUT, KEY_SCALE, KEY_DROP, KEY_MEMORY, KEY_JSON, KEY_K_IN, KEY_K_OUT, KEY_BETA, KEY_DAMPING, KEY_TOPK, KEY_TIMEOUT,
+       KEY_LOSS };
 
 typedef struct build {
     operands operands;
@@ -33,8 +34,9 @@ static const struct argp_option options[] = {
     {"k-out", KEY_K_OUT, "N", 0, "Eigenvectors on the output side (default 16)", 2},
     {"beta", KEY_BETA, "B", 0, "Exponent of the preconditioner (default 0.25)", 2},
     {"damping", KEY_DAMPING, "D", 0, "Added to every eigenvalue, in units of their mean (default 0.1)", 2},
-    {"ridge", KEY_RIDGE, "R", 0, "Ridge of the scores cone and span (default 0.5)", 2},
+    {"ridge", KEY_RIDGE, "R", 0, "Ridge of the scores cone and span (default 1)", 2},
     {"blocks", KEY_BLOCKS, "KIND", 0, "How layers enter the signature: both, plain or layer-unit (default both)", 2},
+    {"loss", KEY_LOSS, "KIND", 0, "Whose gradient a signature is: margin or cross-entropy (default margin)", 2},
     {"topk", KEY_TOPK, "K", 0, "References that the score topk looks at (default 5)", 2},
     {"seed", 's', "N", 0, "Seed of random projections and of draws (default 0)", 2},
     {"drop-misclassified", KEY_DROP, NULL, 0, "Leave out references whose prediction is not their label y", 2},
@@ -82,6 +84,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         else if (strcmp(arg, "plain") == 0) o->blocks = FA_BLOCKS_PLAIN;
         else if (strcmp(arg, "layer-unit") == 0) o->blocks = FA_BLOCKS_LAYER_UNIT;
         else usage_error(state, "--blocks takes both, plain or layer-unit, not '%s'", arg);
+        return 0;
+    case KEY_LOSS:
+        if (strcmp(arg, "margin") == 0) o->loss = FA_LOSS_MARGIN;
+        else if (strcmp(arg, "cross-entropy") == 0) o->loss = FA_LOSS_CROSS_ENTROPY;
+        else usage_error(state, "--loss takes margin or cross-entropy, not '%s'", arg);
         return 0;
     case 's': o->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_DROP: o->drop_misclassified = 1; return 0;

@@ -13,6 +13,10 @@ typedef struct fa_sketch fa_sketch;
 #define FA_BLOCKS_PLAIN 1      /**< blocks concatenated as they are */
 #define FA_BLOCKS_LAYER_UNIT 2 /**< each block at unit length first */
 
+/** The loss whose gradient at the logits z, taken at unit length, a signature starts from (`fa_sketch_options.loss`); y is the predicted class. */
+#define FA_LOSS_MARGIN 0        /**< mean of z_k over k != y, minus z_y; default */
+#define FA_LOSS_CROSS_ENTROPY 1 /**< -log softmax(z)_y */
+
 /** Scores. All: HIGHER = MORE ANOMALOUS. c_j is the coupling (cosine of signatures) with reference j, R the references' signatures. */
 #define FA_SCORE_CONE 0  /**< |s - R'w|^2, w = argmin over w >= 0 of |s - R'w|^2 + ridge |w|^2; in [0, 1]; default */
 #define FA_SCORE_SPAN 1  /**< |s - R'w|^2, w = (RR' + ridge I)^-1 R s; in [0, 1] */
@@ -43,7 +47,7 @@ typedef struct fa_sketch_options {
     int32_t k_out;          /**< on the output side; default 16, 1 to 256 */
     double beta;            /**< exponent of the preconditioner, 0 to 1; default 0.25; negative: default */
     double damping;         /**< added to every eigenvalue, in units of the mean eigenvalue; default 0.1; negative: default */
-    double ridge;           /**< of `cone` and `span`; > 0; default 0.5 */
+    double ridge;           /**< of `cone` and `span`; > 0; default 1 */
     int32_t blocks;         /**< FA_BLOCKS_...; default FA_BLOCKS_BOTH */
     int32_t topk;           /**< k of the score `topk`; default 5 */
     const char *layers;     /**< which layers are tapped: comma-separated shell patterns over layer names, the last that matches decides, a leading '!' takes out (and as the
@@ -56,6 +60,7 @@ typedef struct fa_sketch_options {
     uint64_t timeout_ms;    /**< FA_ERR_CANCELLED after this many milliseconds; 0 (default): no limit */
     const struct fa_trace_options *trace; /**< NULL (default): a gradient sketch. Otherwise a trace sketch (fattr/trace.h), which takes none of k_in, k_out, beta, damping, blocks
                                            *   and layers */
+    int32_t loss;           /**< FA_LOSS_...; default FA_LOSS_MARGIN; of gradient sketches, a trace sketch has losses of the cross-entropy */
 } fa_sketch_options;
 
 /** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. In fields where 0 is no value of its own it means the default too. */
@@ -128,6 +133,7 @@ typedef struct fa_sketch_info {
     const char *library_version; /**< of the library that built it; owned by the sketch */
     int32_t format_version;
     int32_t is_trace;            /**< 1: a trace sketch: see fa_sketch_get_trace_info(); layer_count is 0 and the fields of gradient sketches are 0 */
+    int32_t loss;                /**< FA_LOSS_... */
 } fa_sketch_info;
 
 FA_API fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info);

@@ -94,6 +94,7 @@ fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info)
         own.blocks = o->blocks;
         own.beta = o->beta;
         own.damping = o->damping;
+        own.loss = o->loss;
     }
     memcpy(own.model_digest, b->model_digest, FA_DIGEST_SIZE);
     memcpy(own.references_digest, b->references_digest, FA_DIGEST_SIZE);

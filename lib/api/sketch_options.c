@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-static const fa_sketch_options defaults = {.struct_size = sizeof defaults, .k_in = 16, .k_out = 16, .beta = 0.25, .damping = 0.1, .ridge = 0.5,
+static const fa_sketch_options defaults = {.struct_size = sizeof defaults, .k_in = 16, .k_out = 16, .beta = 0.25, .damping = 0.1, .ridge = 1,
                                            .topk = 5, .batch = 16};
 
 void fa_sketch_options_init(fa_sketch_options *options, size_t size)
@@ -40,6 +40,7 @@ fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_op
     FA_TRY(range("k_in", o.k_in, 1, 256));
     FA_TRY(range("k_out", o.k_out, 1, 256));
     FA_TRY(range("blocks", o.blocks, FA_BLOCKS_BOTH, FA_BLOCKS_LAYER_UNIT));
+    FA_TRY(range("loss", o.loss, FA_LOSS_MARGIN, FA_LOSS_CROSS_ENTROPY));
     FA_TRY(range("topk", o.topk, 1, INT32_MAX));
     FA_TRY(range("batch", o.batch, 1, 4096));
     FA_TRY(range("drop_misclassified", o.drop_misclassified, 0, 1));

@@ -2,8 +2,9 @@
 #include "backend/loss.h"
 
 #include <math.h>
+#include <stdbool.h>
 
-void fa_loss_cross_entropy(const float *z, int64_t classes, int64_t target, fa_loss *out, float *gradient)
+void fa_loss_row(const float *z, int64_t classes, int64_t target, int32_t kind, fa_loss *out, float *gradient)
 {
     int64_t best = 0;
     for (int64_t k = 1; k < classes; k++)
@@ -20,11 +21,12 @@ void fa_loss_cross_entropy(const float *z, int64_t classes, int64_t target, fa_l
     double lead = top + log(others) - (double)z[y]; /* log sum_{k != y} exp(z_k - z_y) */
     *out = (fa_loss){best, 1 / sum, lead > 0 ? lead + log1p(exp(-lead)) : log1p(exp(lead))};
     if (!gradient) return;
-    double squares = 1;
+    bool margin = kind == FA_LOSS_MARGIN;
+    double squares = 1, even = 1 / (double)(classes - 1);
     for (int64_t k = 0; k < classes; k++)
-        if (k != y) squares += exp(2 * ((double)z[k] - top)) / (others * others);
+        if (k != y) squares += margin ? even * even : exp(2 * ((double)z[k] - top)) / (others * others);
     double scale = 1 / sqrt(squares);
-    for (int64_t k = 0; k < classes; k++) gradient[k] = (float)(k == y ? -scale : scale * exp((double)z[k] - top) / others);
+    for (int64_t k = 0; k < classes; k++) gradient[k] = (float)(scale * (k == y ? -1 : margin ? even : exp((double)z[k] - top) / others));
 }
 
 /* 1 less the target's probability is added up from the others', which keeps its digits on a confident input. */

@@ -63,6 +63,7 @@ static fa_status build(fa_pass *p, const fa_pass_request *r)
     if (r->gradient && !program->parameters.count) return fa_fail(FA_ERR_ARGUMENT, "a gradient is asked of a program without parameters");
     p->program = program;
     p->gradient = r->gradient;
+    p->loss = r->loss;
     p->network = r->gradient && program->training.graph ? &program->training : &program->evaluation;
     const fa_graph *g = p->network->graph;
     const fa_layers *layers = &p->network->layers;
@@ -216,7 +217,7 @@ fa_status fa_pass_forward_some(fa_pass *p, const fa_array *inputs, const int64_t
         const float *z = logits + i * p->classes;
         FA_TRY(fa_pass_check_row(p, z, index ? index[i] : first + i, target ? &target[i] : NULL));
         fa_loss loss;
-        fa_loss_cross_entropy(z, p->classes, target ? target[i] : -1, &loss, gradient ? gradient + i * p->classes : NULL);
+        fa_loss_row(z, p->classes, target ? target[i] : -1, p->loss, &loss, gradient ? gradient + i * p->classes : NULL);
         if (outputs && outputs->predicted) outputs->predicted[i] = loss.predicted;
         if (outputs && outputs->confidence) outputs->confidence[i] = (float)loss.confidence;
         if (outputs && outputs->loss) outputs->loss[i] = (float)loss.loss;

@@ -78,6 +78,7 @@ typedef struct fa_pass_request {
     int64_t batch;
     const bool *tapped; /* [layer_count] which layers to tap; NULL: none (losses only) */
     bool gradient;      /* fa_pass_mean_gradient() will be called (backend/varied.h); of a program with `reestimate` it is all that such a pass is for */
+    int32_t loss;       /* FA_LOSS_...: what fa_pass_backward() starts from */
 } fa_pass_request;
 
 /* A pass of a varied program begins at the trained weights. */

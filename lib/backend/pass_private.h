@@ -13,6 +13,7 @@ struct fa_pass {
     fa_run *run;
     int64_t batch, n; /* n: inputs of the current forward */
     int64_t classes;
+    int32_t loss;       /* FA_LOSS_... */
     bool gradient;      /* of the parameters */
     int32_t n_tap;
     int32_t *tap_layer; /* [n_tap] layer of each tap */

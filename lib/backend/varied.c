@@ -121,7 +121,7 @@ fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int
         const float *z = logits + i * pass->classes;
         fa_loss one;
         FA_TRY(fa_pass_check_row(pass, z, index ? index[i] : i, &target[i]));
-        fa_loss_cross_entropy(z, pass->classes, target[i], &one, NULL);
+        fa_loss_row(z, pass->classes, target[i], FA_LOSS_CROSS_ENTROPY, &one, NULL);
         fa_loss_gradient(z, pass->classes, target[i], at_logits + i * pass->classes);
         sum += one.loss;
     }

@@ -99,7 +99,8 @@ static fa_status lanes_begin(fa_scorer *s, fa_arena *arena)
         for (int32_t d = 0; d < b->input[i].ndim; d++) shape[d + 1] = b->input[i].dim[d];
         inputs[i] = (fa_array){.shape = shape, .ndim = b->input[i].ndim + 1, .dtype = b->input[i].dtype};
     }
-    fa_pass_request request = {.program = program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = tapped};
+    fa_pass_request request = {.program = program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = tapped,
+                               .loss = b->options.loss};
     FA_TRY(lane_begin(s, &request, 1, &s->single));
     return s->options.max_batch > 1 ? lane_begin(s, &request, s->options.max_batch, &s->many) : FA_OK;
 }

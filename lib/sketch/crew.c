@@ -13,7 +13,7 @@ int32_t fa_crew_threads(const fa_context *context, int64_t batch, int64_t most)
 fa_status fa_crew_begin(fa_crew *c, const fa_crew_request *r)
 {
     fa_pass_request pass = {.program = r->network->program, .context = r->network->context, .inputs = r->inputs, .n_inputs = r->network->n_input,
-                            .batch = r->options->batch, .tapped = r->tapped};
+                            .batch = r->options->batch, .tapped = r->tapped, .loss = r->options->loss};
     fa_pass *first;
     c->context = r->network->context;
     c->network = r->network;

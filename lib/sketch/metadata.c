@@ -14,6 +14,7 @@
 #define MAX_K 256
 
 static const char *const block_names[] = {[FA_BLOCKS_BOTH] = "both", [FA_BLOCKS_PLAIN] = "plain", [FA_BLOCKS_LAYER_UNIT] = "layer-unit"};
+static const char *const loss_names[] = {[FA_LOSS_MARGIN] = "margin", [FA_LOSS_CROSS_ENTROPY] = "cross-entropy"};
 
 /* ---- writing */
 
@@ -28,6 +29,7 @@ static void write_options(const void *of, fa_json_writer *w)
         fa_put_real(w, "beta", o->beta);
         fa_put_real(w, "damping", o->damping);
         fa_put_string(w, "blocks", block_names[o->blocks]);
+        fa_put_string(w, "loss", loss_names[o->loss]);
         fa_put_string_or_null(w, "layers", o->layers);
     }
     fa_put_real(w, "ridge", o->ridge);
@@ -110,14 +112,22 @@ fa_status fa_metadata_check_version(const fa_json *m)
     return FA_OK;
 }
 
+/* A field that is one of `n` names, as its number. */
+static bool name_field(const fa_json *object, const char *key, const char *const *names, int32_t n, int32_t *out)
+{
+    const char *text = fa_json_text_of(fa_json_get(object, key));
+    for (int32_t k = 0; text && k < n; k++) {
+        if (strcmp(text, names[k])) continue;
+        *out = k;
+        return true;
+    }
+    return false;
+}
+
 /* What gradient sketches alone have. */
 static bool read_projection_options(const fa_json *o, fa_sketch_options *out, fa_arena *arena, fa_status *status)
 {
     const fa_json *layers = fa_json_get(o, "layers");
-    const char *blocks = fa_json_text_of(fa_json_get(o, "blocks"));
-    out->blocks = -1;
-    for (int32_t k = 0; blocks && k < 3; k++)
-        if (!strcmp(blocks, block_names[k])) out->blocks = k;
     if (fa_json_is(layers, FA_JSON_STRING)) {
         if (!fa_layer_patterns_valid(layers->string)) return false;
         out->layers = fa_arena_string(arena, layers->string);
@@ -125,7 +135,8 @@ static bool read_projection_options(const fa_json *o, fa_sketch_options *out, fa
     } else if (!fa_json_is(layers, FA_JSON_NULL)) {
         return false;
     }
-    return out->blocks >= 0 && fa_i32_field(o, "k_in", 1, MAX_K, &out->k_in) && fa_i32_field(o, "k_out", 1, MAX_K, &out->k_out) &&
+    return name_field(o, "blocks", block_names, 3, &out->blocks) && name_field(o, "loss", loss_names, 2, &out->loss) &&
+           fa_i32_field(o, "k_in", 1, MAX_K, &out->k_in) && fa_i32_field(o, "k_out", 1, MAX_K, &out->k_out) &&
            fa_real_field(o, "beta", 0, 1, &out->beta) && fa_real_field(o, "damping", 0, 1e30, &out->damping);
 }
 

@@ -55,10 +55,11 @@ class Build(Case):
             self.assertEqual(one.read(), three.read())
 
     def test_options_reach_the_sketch(self):
-        self.build("--k-in", 4, "--k-out", 6, "--beta", 0.5, "--damping", 0.2, "--ridge", 0.3, "--blocks", "plain", "--topk", 7, "--seed", 9,
+        self.build("--k-in", 4, "--k-out", 6, "--beta", 0.5, "--damping", 0.2, "--ridge", 0.3, "--blocks", "plain", "--loss", "cross-entropy", "--topk", 7, "--seed", 9,
                    "--layers", "/?/Gemm,!/1/*", "--batch", 8, "--output", "logits")
         i = run_json("inspect", self.at("other.fattr"))
-        self.assertEqual(i["options"], {"k_in": 4, "k_out": 6, "beta": 0.5, "damping": 0.2, "ridge": 0.3, "blocks": "plain", "topk": 7, "seed": 9})
+        self.assertEqual(i["options"], {"k_in": 4, "k_out": 6, "beta": 0.5, "damping": 0.2, "ridge": 0.3, "blocks": "plain", "loss": "cross-entropy", "topk": 7,
+                                        "seed": 9})
         self.assertTrue(i["layers"])
         for layer in i["layers"]:
             self.assertIn(layer["name"], ("/3/Gemm", "/5/Gemm"))

@@ -172,7 +172,7 @@ class Convolutions(Case):
         self.assertEqual((b["references"], b["layers"]), (16, 10))
         for i, line in enumerate(run_lines("score", self.at("conv.fattr"), "--model", BADNETS, self.at("few.npz"), "--alpha", 0.2)):
             self.assertEqual(line["explained_by"][0][0], i)
-            self.assertLess(line["score"], 0.2)
+            self.assertLess(line["score"], 0.25)           # (ridge / (1 + ridge))^2: what the reference leaves of itself without any help
             self.assertFalse(line["flagged"])
 
 

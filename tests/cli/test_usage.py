@@ -42,6 +42,7 @@ class Usage(Case):
             (["build", MLP, "--k-in", "many"], "'many'"),
             (["build", MLP, "--beta", "nan"], "--beta"),
             (["build", MLP, "--blocks", "some"], "layer-unit"),
+            (["build", MLP, "--loss", "hinge"], "cross-entropy"),
             (["build", MLP, "--threads", "0"], "--threads"),
             (["build", MLP, "--no-such-option"], "no-such-option"),
             (["build", MLP, "--seed"], "--seed"),

@@ -19,6 +19,8 @@ from scipy.optimize import nnls
 
 REFERENCES, CALIBRATION, INPUTS, CLASSES, K_IN, K_OUT, BETA, DAMPING, RIDGE, TOPK = 22, 12, 8, 4, 6, 5, 0.25, 0.1, 0.1, 3
 SHAPE = (2, 5, 5)
+# How signatures are made, in the order of `oracle_cases` in tests/unit/test_sketch.c.
+CASES = [("both", "margin"), ("plain", "margin"), ("layer-unit", "margin"), ("both", "cross-entropy")]
 HERE = os.path.dirname(os.path.abspath(__file__))
 random = np.random.RandomState(11)
 
@@ -56,13 +58,12 @@ def forward(w, x, seen=None):
     return keep("w6", x, x @ w["w6"].T + w["b6"])
 
 
-def logit_gradient(z):
+def logit_gradient(z, loss):
+    """By autograd, so no confident logits here: 1 - softmax(z)_y must not round to 0."""
+    z = z.detach().requires_grad_(True)
     y = z.argmax()
-    q = z.detach().clone()
-    q[y] = -float("inf")
-    q = q.softmax(0)
-    q[y] = -1
-    return q / q.norm()
+    value = (z.sum() - z[y]) / (len(z) - 1) - z[y] if loss == "margin" else -z.log_softmax(0)[y]
+    return unit(torch.autograd.grad(value, z)[0])
 
 
 def positions(name, x, d):
@@ -79,14 +80,14 @@ def positions(name, x, d):
     return [(torch.cat([a, a.new_ones(len(a), 1)], 1) if bias else a, g) for a, g in sides]
 
 
-def gradients(x):
+def gradients(x, loss):
     """Class, and per weight a list (uses) of lists (groups) of (a, d)."""
     w = {k: torch.tensor(v, dtype=torch.float64) for k, v in W.items()}
     for v in w.values():
         v.requires_grad_(True)
     seen = []
     z = forward(w, x[None], seen)
-    z[0].backward(logit_gradient(z[0]))
+    z[0].backward(logit_gradient(z[0], loss))
     taps = {}
     for name, a, y in seen:
         taps.setdefault(name, []).append(positions(name, a, y.grad))
@@ -162,22 +163,24 @@ def model():
 def main():
     total = REFERENCES + CALIBRATION + INPUTS
     small = random.randint(-100, 101, (total, *SHAPE)).astype(np.int8)             # elements are these over 32
-    taken = [gradients(torch.tensor(v, dtype=torch.float64) / 32) for v in small]
-    refs, inputs = taken[:REFERENCES], taken[REFERENCES + CALIBRATION:]
-    projection = projections([t for _, t in refs])
-    classes = torch.tensor([c for c, _ in refs])
     onnx.save(model(), os.path.join(HERE, "oracle_sketch.onnx"))
     with open(os.path.join(HERE, "oracle_sketch.h"), "w") as out:
         print("/* SPDX-License-Identifier: Apache-2.0 */\n/* Written by tests/data/make_oracle_sketch.py. */", file=out)
         for name in ("REFERENCES", "CALIBRATION", "INPUTS", "K_IN", "K_OUT", "TOPK"):
             print(f"#define SKETCH_{name} {globals()[name]}", file=out)
+        print(f"#define SKETCH_CASES {len(CASES)}", file=out)
         print(f"#define SKETCH_PIXELS {int(np.prod(SHAPE))}\n", file=out)
         print("/* References, calibration inputs, inputs; elements are these over 32. */\nstatic const signed char sketch_pixels[] = {", file=out)
         for v in small.reshape(total, -1):
             print("    " + ",".join(map(str, v)) + ",", file=out)
-        print("};\n\n/* [blocks: both, plain, layer-unit][input][cone, span, topk, class, mean] */", file=out)
-        print("static const double sketch_scores[3][SKETCH_INPUTS][5] = {", file=out)
-        for blocks in ("both", "plain", "layer-unit"):
+        print("};\n", file=out)
+        print(f"/* [case: {', '.join(' '.join(c) for c in CASES)}][input][cone, span, topk, class, mean] */", file=out)
+        print("static const double sketch_scores[SKETCH_CASES][SKETCH_INPUTS][5] = {", file=out)
+        for blocks, loss in CASES:
+            taken = [gradients(torch.tensor(v, dtype=torch.float64) / 32, loss) for v in small]
+            refs, inputs = taken[:REFERENCES], taken[REFERENCES + CALIBRATION:]
+            projection = projections([t for _, t in refs])
+            classes = torch.tensor([c for c, _ in refs])
             r = torch.stack([signature(t, projection, blocks) for _, t in refs])
             rows = [scores(signature(t, projection, blocks), r, classes) for _, t in inputs]
             print("    {\n" + "".join("        {" + ", ".join(f"{float(v):.12g}" for v in row) + "},\n" for row in rows) + "    },", file=out)

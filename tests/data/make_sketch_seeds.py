@@ -40,7 +40,8 @@ def parts():
         tensors["calibration." + name] = np.array([-0.5, 0.25, 0.25, 0.75])
     meta = {"format": "fattr-sketch", "format_version": "1", "library_version": "0.1.0", "model_digest": "0123456789abcdef" * 2, "references_digest": "f" * 32,
             "logits_node": "5", "classes": "2", "seed": "7", "inputs": [dict(dtype=1, shape=[3])], "layers": layers,
-            "options": dict(k_in=2, k_out=2, beta=0.25, damping=0.1, ridge=0.1, blocks="both", topk=5, layers=None, batch=16, drop_misclassified=False)}
+            "options": dict(k_in=2, k_out=2, beta=0.25, damping=0.1, ridge=0.1, blocks="both", topk=5, layers=None, batch=16, drop_misclassified=False,
+                            loss="margin")}
     return meta, tensors
 
 
@@ -87,6 +88,8 @@ def main():
     change("wide-layer", lambda m, t: m["layers"][0].update({"in": 1 << 31}))
     change("many-dims", lambda m, t: m.update(inputs=[dict(dtype=1, shape=[1] * 8)]))
     change("empty-scores", lambda m, t: t.update({"calibration." + name: np.zeros(0) for name in SCORES}))
+    change("cross-entropy", lambda m, t: m["options"].update(loss="cross-entropy"))
+    change("lossless", lambda m, t: m["options"].pop("loss"))
     change("unit-blocks", lambda m, t: m["options"].update(blocks="layer-unit", topk=2147483647))
 
 

@@ -62,6 +62,11 @@ static fa_sketch_options oracle_options(int32_t blocks)
     return o;
 }
 
+static const struct {
+    int32_t blocks, loss;
+} oracle_cases[SKETCH_CASES] = {{FA_BLOCKS_BOTH, FA_LOSS_MARGIN}, {FA_BLOCKS_PLAIN, FA_LOSS_MARGIN}, {FA_BLOCKS_LAYER_UNIT, FA_LOSS_MARGIN},
+                                {FA_BLOCKS_BOTH, FA_LOSS_CROSS_ENTROPY}};
+
 static void check_kernels(int32_t kernels)
 {
     fa_context_options co;
@@ -73,8 +78,9 @@ static void check_kernels(int32_t kernels)
     OK(fa_model_load_file(c, ORACLE_MODEL, NULL, &m));
     fa_refset *refs = image_set(c, 0, R, NULL), *cal = image_set(c, R, C, NULL);
     float *x = images(R + C, N);
-    for (int32_t blocks = 0; blocks < 3; blocks++) {
-        fa_sketch_options o = oracle_options(blocks);
+    for (int32_t which = 0; which < SKETCH_CASES; which++) {
+        fa_sketch_options o = oracle_options(oracle_cases[which].blocks);
+        o.loss = oracle_cases[which].loss;
         fa_scorer_options so;
         fa_sketch *s;
         fa_scorer *one, *many;
@@ -94,8 +100,8 @@ static void check_kernels(int32_t kernels)
             ck_assert_int_eq(batch[i].predicted, sketch_classes[i]);
             ck_assert(r.confidence > 1.0 / 4 && r.confidence <= 1 && r.no_signal == 0);
             for (int k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
-                double want = sketch_scores[blocks][i][k];
-                ck_assert_msg(fabs(r.scores[k] - want) < 2e-5, "blocks %d, input %d, %s: %.9g, the oracle says %.9g", blocks, (int)i,
+                double want = sketch_scores[which][i][k];
+                ck_assert_msg(fabs(r.scores[k] - want) < 2e-5, "case %d, input %d, %s: %.9g, the oracle says %.9g", which, (int)i,
                               fa_score_name(k), r.scores[k], want);
                 ck_assert_double_eq_tol(batch[i].scores[k], r.scores[k], 1e-5);
             }
@@ -456,7 +462,7 @@ START_TEST(refuses)
         int32_t value;
         const char *words;
     } wrong[] = {{offsetof(fa_sketch_options, k_in), 257, "k_in"}, {offsetof(fa_sketch_options, k_out), -1, "k_out"},
-                 {offsetof(fa_sketch_options, blocks), 3, "blocks"},
+                 {offsetof(fa_sketch_options, blocks), 3, "blocks"}, {offsetof(fa_sketch_options, loss), -1, "loss"},
                  {offsetof(fa_sketch_options, topk), -5, "topk"}, {offsetof(fa_sketch_options, batch), 5000, "batch"},
                  {offsetof(fa_sketch_options, drop_misclassified), 2, "drop_misclassified"}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -49,6 +49,7 @@ static void setup(void)
     o.k_out = 3;
     o.layers = "fc*";
     o.seed = UINT64_MAX;
+    o.loss = FA_LOSS_CROSS_ENTROPY;
     OK(fa_sketch_build(model, refs, cal, &o, &sketch));
     fa_refset_release(refs);
     fa_refset_release(cal);
@@ -76,7 +77,7 @@ static void check_same(const fa_sketch *s)
     ck_assert(a->options.k_in == b->options.k_in && a->options.k_out == b->options.k_out && a->options.seed == b->options.seed &&
               a->options.beta == b->options.beta &&
               a->options.damping == b->options.damping && a->options.ridge == b->options.ridge && a->options.topk == b->options.topk &&
-              a->options.blocks == b->options.blocks && a->options.batch == b->options.batch && !strcmp(a->options.layers, b->options.layers));
+              a->options.blocks == b->options.blocks && a->options.loss == b->options.loss && a->options.batch == b->options.batch && !strcmp(a->options.layers, b->options.layers));
     ck_assert_mem_eq(a->model_digest, b->model_digest, 16);
     ck_assert_mem_eq(a->references_digest, b->references_digest, 16);
     ck_assert_str_eq(a->library_version, b->library_version);
@@ -245,6 +246,8 @@ START_TEST(a_header_that_lies)
         {"\\\"in\\\":7", "\\\"in\\\":4", FA_ERR_FORMAT, "layers"},
         {"\\\"in\\\":7", "\\\"in\\\":8", FA_ERR_FORMAT, "layer.0.p_in"},
         {"\\\"blocks\\\":\\\"both\\\"", "\\\"blocks\\\":\\\"bath\\\"", FA_ERR_FORMAT, "options"},
+        {"\\\"loss\\\":\\\"cross-entropy\\\"", "\\\"loss\\\":\\\"cross_entropy\\\"", FA_ERR_FORMAT, "options"},
+        {"\\\"loss\\\":", "\\\"boss\\\":", FA_ERR_FORMAT, "options"},
         {"\\\"beta\\\":0.25", "\\\"beta\\\":9.25", FA_ERR_FORMAT, "options"},
         {"\\\"layers\\\":\\\"fc*\\\"", "\\\"layers\\\":\\\"f,,\\\"", FA_ERR_FORMAT, "options"},
         {"\\\"shape\\\":[6]", "\\\"shape\\\":[0]", FA_ERR_FORMAT, "inputs"},

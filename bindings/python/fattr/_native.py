@@ -17,6 +17,7 @@ from . import errors
 SONAME = "libfattr.so.0"
 SCORES = {"cone": 0, "span": 1, "topk": 2, "class": 3, "mean": 4, "mean_ccc": 5, "class_ccc": 6}
 BLOCKS = {"both": 0, "plain": 1, "layer-unit": 2}
+LOSSES = {"margin": 0, "cross-entropy": 1}
 SAMPLERS = {"gaussian": 0, "rmsprop_sgld": 1, "sgld": 2}
 DRAWS = {"default": 0, "f32": 1, "bf16": 2, "int8": 3}
 BATCHNORM = {"frozen": 0, "reestimate": 1}
@@ -57,11 +58,12 @@ STRUCTS = {s.__name__: s for s in (
     _struct("fa_score_timing", struct_size=c_size_t, forward_ns=c_uint64, backward_ns=c_uint64, coupling_ns=c_uint64, solve_ns=c_uint64, draw_ns=c_uint64),
     _struct("fa_sketch_options", struct_size=c_size_t, k_in=c_int32, k_out=c_int32, beta=c_double, damping=c_double, ridge=c_double, blocks=c_int32,
             topk=c_int32, layers=c_char_p, seed=c_uint64, batch=c_int32, drop_misclassified=c_int32, progress=PROGRESS, progress_user=c_void_p,
-            timeout_ms=c_uint64, trace=c_void_p),
+            timeout_ms=c_uint64, trace=c_void_p, loss=c_int32),
     _struct("fa_memory_estimate", struct_size=c_size_t, build_bytes=c_uint64, sketch_bytes=c_uint64, scorer_bytes=c_uint64, file_bytes=c_uint64, draw_bytes=c_uint64),
     _struct("fa_sketch_info", struct_size=c_size_t, reference_count=c_int64, calibration_count=c_int64, class_count=c_int64, signature_length=c_int64,
             layer_count=c_int32, dropped_layer_count=c_int32, k_in=c_int32, k_out=c_int32, blocks=c_int32, topk=c_int32, beta=c_double, damping=c_double,
-            ridge=c_double, seed=c_uint64, model_digest=_DIGEST, references_digest=_DIGEST, library_version=c_char_p, format_version=c_int32, is_trace=c_int32),
+            ridge=c_double, seed=c_uint64, model_digest=_DIGEST, references_digest=_DIGEST, library_version=c_char_p, format_version=c_int32, is_trace=c_int32,
+            loss=c_int32),
     _struct("fa_sketch_layer_info", name=c_char_p, **{"in": c_int64}, out=c_int64, groups=c_int64, k_in=c_int32, k_out=c_int32, dropped=c_int32,
             random_in=c_int32, random_out=c_int32),
     _struct("fa_reference_info", id=c_int64, predicted=c_int64, label=c_int64, no_signal=c_int32),

@@ -30,8 +30,8 @@ class Sketch(Handle):
 
         references, calibration: RefSets, or what makes one; calibration inputs are trusted, held out and no references. Without them there is
         neither p-value nor verdict.
-        options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (0.5), blocks ("both", "plain", "layer-unit"), topk (5), layers (shell patterns
-        over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), timeout (seconds), and
+        options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (1), blocks ("both", "plain", "layer-unit"), loss ("margin", "cross-entropy"), topk (5),
+        layers (shell patterns over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), timeout (seconds), and
         progress(stage, done, total), called a few times per second: a true result cancels, an exception cancels and is raised here. Ctrl-C cancels too.
         """
         with _options(**options) as o:
@@ -103,7 +103,7 @@ def _sets(model, *sets):
 
 
 @contextlib.contextmanager
-def _options(*, progress=None, timeout=None, blocks=None, layers=None, **numbers):
+def _options(*, progress=None, timeout=None, blocks=None, loss=None, layers=None, **numbers):
     """The C options, for one long call. Python would lose an exception raised in a callback, so they are caught and raised when the call is over."""
     raised = []
 
@@ -119,6 +119,7 @@ def _options(*, progress=None, timeout=None, blocks=None, layers=None, **numbers
         try:
             yield _native.options("fa_sketch_options", progress=tick, layers=_native.encode(layers),
                                   blocks=None if blocks is None else _native.choice(_native.BLOCKS, "blocks", blocks),
+                                  loss=None if loss is None else _native.choice(_native.LOSSES, "loss", loss),
                                   timeout_ms=None if timeout is None else max(1, round(timeout * 1000)), **numbers)
         except Exception:
             if not raised:
