@@ -200,6 +200,21 @@ class Life(unittest.TestCase):
         self.assertEqual(again.info.calibration_count, N_CAL)
         self.assertTrue((np.diff(again.calibration("span")) >= 0).all())
 
+    def test_merge_shards(self):
+        x = images(40, 7)
+        parts = [fattr.RefSet(x[a:b], ids=range(a, b)) for a, b in ((0, 25), (25, 40))]
+        shards = [fattr.Sketch.build(self.model, p, keep_moments=True) for p in parts]
+        self.assertEqual(shards[0].info.has_moments, 1)
+        merged = fattr.Sketch.merge_shards(self.model, shards, parts, images(N_CAL, 2))
+        self.assertEqual((merged.info.reference_count, merged.info.calibration_count, merged.info.has_moments), (40, N_CAL, 0))
+        other = fattr.Sketch.merge_shards(self.model, shards[::-1], parts[::-1], images(N_CAL, 2))
+        self.assertTrue((merged.audit() == other.audit()).all())
+        self.assertTrue((merged.calibration() == other.calibration()).all())
+        with self.assertRaisesRegex(fattr.MismatchError, "sketch 0"):
+            fattr.Sketch.merge_shards(self.model, shards, parts[::-1])
+        with self.assertRaises(ValueError):
+            fattr.Sketch.merge_shards(self.model, shards, parts[:1])
+
     def test_audit_and_estimate(self):
         for score in list(_native.SCORES)[:5]:
             a = self.sketch.audit(score)

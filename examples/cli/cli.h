@@ -62,5 +62,6 @@ typedef struct progress {
 void progress_begin(progress *bar, bool wanted);
 void progress_draw(progress *bar, const char *stage, int64_t done, int64_t total);
 void progress_end(progress *bar);
+int32_t progress_callback(void *bar, const char *stage, int64_t done, int64_t total); /* an fa_progress that draws and never cancels */
 
 #endif

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum { KEY_RIDGE = 256, KEY_BLOCKS, KEY_OUTPUT, KEY_SCALE, KEY_DROP, KEY_MEMORY, KEY_JSON, KEY_K_IN, KEY_K_OUT, KEY_BETA, KEY_DAMPING, KEY_TOPK, KEY_TIMEOUT,
-       KEY_LOSS };
+       KEY_LOSS, KEY_MOMENTS };
 
 typedef struct build {
     operands operands;
@@ -40,6 +40,7 @@ static const struct argp_option options[] = {
     {"topk", KEY_TOPK, "K", 0, "References that the score topk looks at (default 5)", 2},
     {"seed", 's', "N", 0, "Seed of random projections and of draws (default 0)", 2},
     {"drop-misclassified", KEY_DROP, NULL, 0, "Leave out references whose prediction is not their label y", 2},
+    {"keep-moments", KEY_MOMENTS, NULL, 0, "Keep the layers' second moments, so that `fattr merge' can join this with sketches over other references", 2},
     {NULL, 0, NULL, 0, "Running:", 3},
     {"threads", 't', "N", 0, "Threads (default 1); the sketch is the same for any number", 3},
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 3},
@@ -92,6 +93,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 's': o->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_DROP: o->drop_misclassified = 1; return 0;
+    case KEY_MOMENTS: o->keep_moments = 1; return 0;
     case 't': b->open.threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
     case 'b': o->batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
     case KEY_TIMEOUT: o->timeout_ms = (uint64_t)(1000 * real_argument(state, "--timeout", arg, 0.001, 1e9)); return 0;
@@ -105,12 +107,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
-}
-
-static int32_t draw(void *user, const char *stage, int64_t done, int64_t total)
-{
-    progress_draw(user, stage, done, total);
-    return 0;
 }
 
 static int print_estimate(const build *b, const session *s, const fa_refset *references, const fa_refset *calibration)
@@ -198,7 +194,7 @@ static int make(build *b, const session *s, const fa_refset *references, const f
     built done = {.info = {.struct_size = sizeof done.info}, .trace = {.struct_size = sizeof done.trace}};
     double start = seconds_now();
     progress_begin(&bar, !b->json);
-    b->options.progress = draw;
+    b->options.progress = progress_callback;
     b->options.progress_user = &bar;
     fa_context_memory_peak_reset(s->context);
     fa_status status = fa_sketch_build(s->model, references, calibration, &b->options, out);

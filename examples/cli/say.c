@@ -70,3 +70,9 @@ void progress_end(progress *bar)
     if (bar->drawn) fputs("\r\033[K", stderr);
     bar->drawn = false;
 }
+
+int32_t progress_callback(void *bar, const char *stage, int64_t done, int64_t total)
+{
+    progress_draw(bar, stage, done, total);
+    return 0;
+}

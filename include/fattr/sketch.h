@@ -61,6 +61,8 @@ typedef struct fa_sketch_options {
     const struct fa_trace_options *trace; /**< NULL (default): a gradient sketch. Otherwise a trace sketch (fattr/trace.h), which takes none of k_in, k_out, beta, damping, blocks
                                            *   and layers */
     int32_t loss;           /**< FA_LOSS_...; default FA_LOSS_MARGIN; of gradient sketches, a trace sketch has losses of the cross-entropy */
+    int32_t keep_moments;   /**< 1: the second moments stay in the sketch, so that fa_sketch_merge_shards() can join it with sketches over other references; 4 n (n + 1) bytes for
+                             *   each layer's side of n; default 0. Gradient sketches only */
 } fa_sketch_options;
 
 /** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. In fields where 0 is no value of its own it means the default too. */
@@ -95,6 +97,22 @@ FA_API fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refse
  * @return as fa_sketch_build(); FA_ERR_MISMATCH for another model.
  */
 FA_API fa_status fa_sketch_recalibrate(const fa_sketch *sketch, const fa_model *model, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
+
+/**
+ * Joins gradient sketches over different references of one model into the sketch of all of them. The shards' second moments (`fa_sketch_options.keep_moments`) are added up in
+ * double precision, projections are taken from the sum, and one pass over all references signs them anew; then as fa_sketch_build(). Shards are taken in the order of their
+ * references' digests, and references in that order and their own, so the result is the same to the bit whatever the order of `sketches`. It is that of one fa_sketch_build()
+ * over the references in that order up to the rounding of the moments (docs/method.md says how far that reaches).
+ * @param sketches    `[count]`, at least one, built with the same options (but for batch) and keep_moments.
+ * @param references  `[count]` the set that each sketch was built from, checked by its digest; ids must be distinct over all of them. Copied while the call lasts.
+ * @param calibration as in fa_sketch_build().
+ * @param options     NULL for the defaults; batch, keep_moments, progress and timeout_ms are used, the rest is as the shards were built.
+ * @param out         owned by the caller.
+ * @return as fa_sketch_build(); FA_ERR_STATE for a sketch without moments; FA_ERR_MISMATCH for another model, other references or other options: the message says which
+ *         sketch and what differs.
+ */
+FA_API fa_status fa_sketch_merge_shards(const fa_model *model, const fa_sketch *const *sketches, const fa_refset *const *references, int32_t count,
+                                        const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 
 /** Takes another reference. @return `sketch`. */
 FA_API fa_sketch *fa_sketch_retain(const fa_sketch *sketch);
@@ -134,6 +152,7 @@ typedef struct fa_sketch_info {
     int32_t format_version;
     int32_t is_trace;            /**< 1: a trace sketch: see fa_sketch_get_trace_info(); layer_count is 0 and the fields of gradient sketches are 0 */
     int32_t loss;                /**< FA_LOSS_... */
+    int32_t has_moments;         /**< 1: built with keep_moments */
 } fa_sketch_info;
 
 FA_API fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info);

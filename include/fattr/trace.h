@@ -118,7 +118,8 @@ FA_API fa_status fa_sketch_get_chain(const fa_sketch *sketch, int32_t index, fa_
 FA_API fa_status fa_sketch_get_traces(const fa_sketch *sketch, float *out);
 
 /**
- * Joins trace sketches with different chains over the same model, references, calibration inputs and options into one. Chains are kept in the order of (seed, id) and
+ * Joins trace sketches with different chains over the same model, references, calibration inputs and options into one (gradient sketches over different references:
+ * fa_sketch_merge_shards()). Chains are kept in the order of (seed, id) and
  * everything that follows from traces is computed anew, so the result is the same to the bit whatever the order of `sketches`.
  * @param count  at least one.
  * @param out    owned by the caller.

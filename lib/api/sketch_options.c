@@ -44,6 +44,8 @@ fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_op
     FA_TRY(range("topk", o.topk, 1, INT32_MAX));
     FA_TRY(range("batch", o.batch, 1, 4096));
     FA_TRY(range("drop_misclassified", o.drop_misclassified, 0, 1));
+    FA_TRY(range("keep_moments", o.keep_moments, 0, 1));
+    if (o.keep_moments && o.trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.keep_moments: a trace sketch has no moments");
     if (!(o.beta <= 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.beta: %g is not in 0 to 1", o.beta);
     if (!(o.damping <= 1e30)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.damping: %g is not in 0 to 1e30", o.damping);
     if (!(o.ridge > 0 && o.ridge <= 1e30)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.ridge: %g is not in 0 to 1e30", o.ridge);

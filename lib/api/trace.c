@@ -57,7 +57,7 @@ fa_status fa_sketch_merge(const fa_sketch *const *sketches, int32_t count, fa_sk
     if (count < 1) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_merge: %d sketches; at least one is needed", count);
     for (int32_t i = 0; i < count; i++) {
         if (!sketches[i]) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_merge: sketch %d is NULL", i);
-        if (!sketches[i]->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_merge: sketch %d is a gradient sketch; only trace sketches have chains to join", i);
+        if (!sketches[i]->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_merge: sketch %d is a gradient sketch; fa_sketch_merge_shards() joins those", i);
     }
     FA_TRY(fa_trace_merge(sketches, count, &s));
     fa_context_retain(s->context);

@@ -21,9 +21,9 @@ static fa_status drop_misclassified(fa_crew *crew, const fa_refset *set, const f
     return status;
 }
 
-static fa_status fit(fa_crew *crew, const fa_blocks *blocks, const fa_refset *set, const fa_array *inputs, fa_sketch_body *b)
+static fa_status fit(fa_crew *crew, const fa_blocks *blocks, const fa_shards *shards, const fa_refset *set, const fa_array *inputs, fa_sketch_body *b)
 {
-    FA_TRY(fa_fit(crew, blocks, inputs, set->n, b));
+    FA_TRY(fa_fit(crew, blocks, shards, inputs, set->n, b));
     fa_build_name_references(set, b);
     FA_TRY(fa_body_finish(b, crew->context->kernels, crew->pool));
     return fa_progress_add(&crew->progress, "couplings", 0);
@@ -38,7 +38,13 @@ typedef struct parts {
 
 static bool filters(const fa_build_request *r)
 {
-    return r->options->drop_misclassified != 0;
+    return r->shards ? fa_shards_references(r->shards) != r->references->n : r->options->drop_misclassified != 0;
+}
+
+/* Passes over the references: predictions when some may be dropped, second moments, signatures. */
+static int64_t passes(const fa_build_request *r)
+{
+    return r->shards ? 1 : filters(r) ? 3 : 2;
 }
 
 /* Everything that can be said before the first pass is planned. */
@@ -50,7 +56,7 @@ static fa_status prepare(const fa_build_request *r, parts *p)
     FA_TRY(fa_build_order(r->network, refs, &p->arena, "references", &p->references));
     if (cal) FA_TRY(fa_build_order(r->network, cal, &p->arena, "calibration", &p->calibration));
     p->most = cal && cal->n > refs->n ? cal->n : refs->n;
-    p->units = refs->n * (filters(r) ? 3 : 2) + 2 * p->blocks.count + (cal ? cal->n : 0);
+    p->units = refs->n * passes(r) + 2 * p->blocks.count + (cal ? cal->n : 0);
     return FA_OK;
 }
 
@@ -63,13 +69,13 @@ static fa_status build(const fa_build_request *r, parts *p, fa_crew *crew, fa_sk
     if (filters(r)) {
         fa_refset *kept = NULL;
         fa_array *inputs;
-        FA_TRY(drop_misclassified(crew, r->references, p->references, &kept));
+        FA_TRY(r->shards ? fa_shards_select(crew->context, r->shards, r->references, &kept) : drop_misclassified(crew, r->references, p->references, &kept));
         fa_status status = fa_build_order(r->network, kept, &p->arena, "references", &inputs);
-        if (status == FA_OK) status = fit(crew, &p->blocks, kept, inputs, s->body);
+        if (status == FA_OK) status = fit(crew, &p->blocks, r->shards, kept, inputs, s->body);
         fa_refset_free(kept);
         FA_TRY(status);
     } else {
-        FA_TRY(fit(crew, &p->blocks, r->references, p->references, s->body));
+        FA_TRY(fit(crew, &p->blocks, r->shards, r->references, p->references, s->body));
     }
     return r->calibration ? fa_calibrate(crew, s, p->calibration, r->calibration->n) : FA_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "sketch/network.h"
 #include "sketch/refset.h"
+#include "sketch/shards.h"
 #include "sketch/sketch.h"
 
 /* Building a sketch from end to end. */
@@ -12,6 +13,7 @@ typedef struct fa_build_request {
     const fa_refset *references;
     const fa_refset *calibration;     /* or NULL */
     const fa_sketch_options *options; /* defaults filled in */
+    const fa_shards *shards;          /* or NULL: sketches over parts of the references, whose moments and choice of references hold */
 } fa_build_request;
 
 fa_status fa_build(const fa_build_request *request, fa_sketch **out);

@@ -41,7 +41,7 @@ static fa_status describe_body(sizing *z, fa_arena *arena)
         const fa_block *block = &z->blocks.block[i];
         const fa_layer *l = fa_program_layer(program, block->layer);
         b->layer[i] = (fa_sketch_layer){.index = block->layer, .in = l->in, .out = l->out, .groups = l->groups, .k_in = block->side[0].k,
-                                        .k_out = block->side[1].k};
+                                        .k_out = block->side[1].k, .random_in = block->side[0].random, .random_out = block->side[1].random};
         b->offset[i + 1] = b->offset[i] + (int64_t)block->side[0].k * block->side[1].k;
     }
     b->n_layer = z->blocks.count;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "sketch/metadata.h"
+#include "sketch/moment_tensors.h"
 #include "sketch/tensors.h"
 #include "sketch/trace_tensors.h"
 
@@ -32,6 +33,7 @@ static void list_layers(const fa_sketch_body *b, fa_st_tensor *list, int32_t *at
         snprintf(name, sizeof name, "layer.%d.p_out", i);
         fa_st_add(list, &count, name, FA_ST_F32, l->out, l->k_out, l->p_out);
     }
+    fa_list_moments(b, list, &count);
     fa_st_add(list, &count, "references.blocks", FA_ST_F32, b->n_reference, b->offset[b->n_layer], b->blocks);
     fa_st_add(list, &count, "references.share", FA_ST_F32, b->n_reference, b->n_layer, b->share);
     *at = count;
@@ -71,7 +73,7 @@ fa_status fa_sketch_write(const fa_sketch *s, const char *path)
 {
     const fa_sketch_body *b = s->body;
     FA_TRY(fail_byte_order());
-    fa_st_tensor *list = fa_new_array(s->context, (b->trace ? 0 : 2 * (size_t)b->n_layer) + FIXED_TENSORS, sizeof *list);
+    fa_st_tensor *list = fa_new_array(s->context, (b->trace ? 0 : 4 * (size_t)(b->n_layer + b->n_dropped)) + FIXED_TENSORS, sizeof *list);
     if (!list) return FA_ERR_MEMORY;
     int32_t count = list_tensors(s, list);
     fa_json_writer header = {.context = s->context};
@@ -104,7 +106,7 @@ static size_t layers_file_bytes(const fa_sketch_body *b, int64_t n)
     size_t size = (size_t)(b->n_layer + b->n_dropped) * HEADER_LAYER_BYTES;
     for (int32_t i = 0; i < b->n_layer; i++) size += padded(b->layer[i].in, b->layer[i].k_in, FA_ST_F32) +
         padded(b->layer[i].out, b->layer[i].k_out, FA_ST_F32);
-    return size + padded(n, b->offset[b->n_layer], FA_ST_F32) + padded(n, b->n_layer, FA_ST_F32);
+    return size + padded(n, b->offset[b->n_layer], FA_ST_F32) + padded(n, b->n_layer, FA_ST_F32) + fa_moments_file_bytes(b);
 }
 
 size_t fa_sketch_file_bytes(const fa_sketch_body *b, int64_t n, int64_t m)
@@ -208,6 +210,7 @@ static fa_status read_tensors(fa_st_file *f, fa_sketch *s)
         snprintf(name, sizeof name, "layer.%d.p_out", i);
         FA_TRY(take_projection(f, name, l->out, l->k_out, &b->arena, &l->p_out));
     }
+    FA_TRY(fa_read_moments(f, b));
     FA_TRY(read_references(f, b));
     return read_calibration(f, s);
 }

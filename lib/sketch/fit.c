@@ -37,13 +37,19 @@ static fa_status extract_chunk(void *user, int32_t t, int64_t first, int64_t n)
     return fa_extract(&w->crew->member[t], w->inputs, first, n, w->blocks + first * w->length, &(fa_pass_outputs){.predicted = w->predicted + first});
 }
 
-fa_status fa_fit(fa_crew *crew, const fa_blocks *blocks, const fa_array *inputs, int64_t n, fa_sketch_body *body)
+static fa_status project(fa_crew *crew, const fa_blocks *blocks, const fa_shards *shards, const fa_array *inputs, int64_t n, double *total, fa_sketch_body *body)
 {
-    double *total = fa_new_array(crew->context, blocks->total_doubles, sizeof *total);
+    FA_TRY(shards ? fa_shards_sum(shards, crew->network->program, blocks, total) : fa_moments_sum(crew, blocks, inputs, n, total));
+    return fa_project(crew, blocks, total, n, &body->options, body);
+}
+
+fa_status fa_fit(fa_crew *crew, const fa_blocks *blocks, const fa_shards *shards, const fa_array *inputs, int64_t n, fa_sketch_body *body)
+{
+    bool keep = body->options.keep_moments != 0; /* where they are summed up: the layers point there */
+    double *total = keep ? fa_arena_array(&body->arena, blocks->total_doubles, sizeof *total) : fa_new_array(crew->context, blocks->total_doubles, sizeof *total);
     if (!total) return FA_ERR_MEMORY;
-    fa_status status = fa_moments_sum(crew, blocks, inputs, n, total);
-    if (status == FA_OK) status = fa_project(crew, blocks, total, n, &body->options, body);
-    fa_delete(crew->context, total);
+    fa_status status = project(crew, blocks, shards, inputs, n, total, body);
+    if (!keep) fa_delete(crew->context, total);
     FA_TRY(status);
     FA_TRY(fa_crew_project(crew, body));
     body->n_reference = n;

@@ -31,6 +31,7 @@ static void write_options(const void *of, fa_json_writer *w)
         fa_put_string(w, "blocks", block_names[o->blocks]);
         fa_put_string(w, "loss", loss_names[o->loss]);
         fa_put_string_or_null(w, "layers", o->layers);
+        fa_put_bool(w, "keep_moments", o->keep_moments != 0);
     }
     fa_put_real(w, "ridge", o->ridge);
     fa_put_int(w, "topk", o->topk);
@@ -135,6 +136,7 @@ static bool read_projection_options(const fa_json *o, fa_sketch_options *out, fa
     } else if (!fa_json_is(layers, FA_JSON_NULL)) {
         return false;
     }
+    if (fa_json_get(o, "keep_moments") && !fa_bool_field(o, "keep_moments", &out->keep_moments)) return false; /* older files have none */
     return name_field(o, "blocks", block_names, 3, &out->blocks) && name_field(o, "loss", loss_names, 2, &out->loss) &&
            fa_i32_field(o, "k_in", 1, MAX_K, &out->k_in) && fa_i32_field(o, "k_out", 1, MAX_K, &out->k_out) &&
            fa_real_field(o, "beta", 0, 1, &out->beta) && fa_real_field(o, "damping", 0, 1e30, &out->damping);

@@ -89,12 +89,13 @@ static fa_status has_signal(const projecting *p, const fa_block *block, const ch
     return FA_OK;
 }
 
-static fa_status describe(const fa_program *program, const fa_block *block, bool dropped, fa_arena *arena, fa_sketch_layer *out)
+static fa_status describe(const projecting *p, const fa_program *program, const fa_block *block, bool dropped, fa_arena *arena, fa_sketch_layer *out)
 {
     const fa_layer *l = fa_program_layer(program, block->layer);
     *out = (fa_sketch_layer){.name = fa_arena_string(arena, l->name), .weight = fa_arena_string(arena, l->weight), .index = block->layer,
                              .in = l->in, .out = l->out, .groups = l->groups, .random_in = block->side[0].random, .random_out = block->side[1].random};
     if (!out->name || !out->weight) return FA_ERR_MEMORY;
+    for (int e = 0; p->options->keep_moments && e < 2; e++) out->moment[e] = block->side[e].random ? NULL : p->total + block->side[e].total_at;
     if (dropped) return FA_OK;
     out->k_in = block->side[0].k;
     out->k_out = block->side[1].k;
@@ -117,7 +118,7 @@ static fa_status list_layers(const projecting *p, const fa_program *program, fa_
             FA_TRY(has_signal(p, &b->block[i], fa_program_layer(program, b->block[i].layer)->name, &signal));
             if (signal != !dropped) continue;
             fa_sketch_layer *l = &body->layer[body->n_layer + body->n_dropped];
-            FA_TRY(describe(program, &b->block[i], dropped, arena, l));
+            FA_TRY(describe(p, program, &b->block[i], dropped, arena, l));
             if (dropped) {
                 body->n_dropped++;
                 continue;

@@ -109,15 +109,22 @@ static void *copy_rows(fa_arena *arena, const void *data, size_t row, int64_t n,
     return p;
 }
 
-static fa_status copy_array(fa_arena *arena, const fa_array *from, const bool *keep, int64_t kept, fa_array *to)
+/* Name, type and shape, for `n` inputs. */
+static fa_status copy_description(fa_arena *arena, const fa_array *from, int64_t n, fa_array *to)
 {
     int64_t *shape = fa_arena_array(arena, (size_t)from->ndim, sizeof *shape);
     *to = *from;
     to->name = from->name ? fa_arena_string(arena, from->name) : NULL;
     if (!shape || (from->name && !to->name)) return FA_ERR_MEMORY;
     memcpy(shape, from->shape, (size_t)from->ndim * sizeof *shape);
-    shape[0] = kept;
+    shape[0] = n;
     to->shape = shape;
+    return FA_OK;
+}
+
+static fa_status copy_array(fa_arena *arena, const fa_array *from, const bool *keep, int64_t kept, fa_array *to)
+{
+    FA_TRY(copy_description(arena, from, kept, to));
     to->data = copy_rows(arena, from->data, row_bytes(from), from->shape[0], keep, kept);
     return to->data ? FA_OK : FA_ERR_MEMORY;
 }
@@ -176,6 +183,81 @@ fa_status fa_refset_select(fa_context *context, const fa_refset *s, const bool *
     int64_t kept = 0;
     for (int64_t i = 0; i < s->n; i++) kept += keep[i];
     return make(context, s->input, s->n_input, s->label, s->id, s->n, keep, kept, out);
+}
+
+static bool same_array(const fa_array *a, const fa_array *b)
+{
+    if (!a->name != !b->name || (a->name && strcmp(a->name, b->name)) || a->dtype != b->dtype || a->ndim != b->ndim) return false;
+    for (int32_t d = 1; d < a->ndim; d++)
+        if (a->shape[d] != b->shape[d]) return false;
+    return true;
+}
+
+static fa_status check_joint(const fa_refset *first, const fa_refset *set, int32_t index)
+{
+    char what[128];
+    if (set->n_input != first->n_input) return fa_fail(FA_ERR_MISMATCH, "set %d has %d arrays, the first %d", index, set->n_input, first->n_input);
+    for (int32_t k = 0; k < set->n_input; k++)
+        if (!same_array(&first->input[k], &set->input[k]))
+            return fa_fail(FA_ERR_MISMATCH, "set %d: %s has another name, type or shape in the first", index, array_name(&set->input[k], k, what, sizeof what));
+    return FA_OK;
+}
+
+static fa_status join_array(fa_arena *arena, const fa_refset *const *sets, int32_t count, int32_t k, int64_t n, fa_array *to)
+{
+    size_t row = row_bytes(&sets[0]->input[k]);
+    FA_TRY(copy_description(arena, &sets[0]->input[k], n, to));
+    char *at = fa_arena_array(arena, (size_t)n, row);
+    if (!at) return FA_ERR_MEMORY;
+    to->data = at;
+    for (int32_t j = 0; j < count && row; at += row * (size_t)sets[j++]->n) memcpy(at, sets[j]->input[k].data, row * (size_t)sets[j]->n);
+    return FA_OK;
+}
+
+static fa_status join_names(fa_refset *s, const fa_refset *const *sets, int32_t count)
+{
+    bool labelled = false;
+    for (int32_t j = 0; j < count; j++) labelled |= sets[j]->label != NULL;
+    int64_t *id = fa_arena_array(&s->arena, (size_t)s->n, sizeof *id), *label = labelled ? fa_arena_array(&s->arena, (size_t)s->n, sizeof *label) : NULL;
+    if (!id || (labelled && !label)) return FA_ERR_MEMORY;
+    s->id = id;
+    s->label = label;
+    for (int32_t j = 0; j < count; j++)
+        for (int64_t i = 0; i < sets[j]->n; i++) {
+            *id++ = sets[j]->id[i];
+            if (labelled) *label++ = sets[j]->label ? sets[j]->label[i] : -1;
+        }
+    return check_ids(s->arena.context, s->id, s->n);
+}
+
+static fa_status join(fa_refset *s, const fa_refset *const *sets, int32_t count)
+{
+    s->n_input = sets[0]->n_input;
+    for (int32_t j = 0; j < count; j++) {
+        FA_TRY(check_joint(sets[0], sets[j], j));
+        s->n += sets[j]->n;
+    }
+    FA_TRY(join_names(s, sets, count));
+    s->input = fa_arena_array(&s->arena, (size_t)s->n_input, sizeof *s->input);
+    if (!s->input) return FA_ERR_MEMORY;
+    for (int32_t k = 0; k < s->n_input; k++) FA_TRY(join_array(&s->arena, sets, count, k, s->n, &s->input[k]));
+    digest(s);
+    return FA_OK;
+}
+
+fa_status fa_refset_join(fa_context *context, const fa_refset *const *sets, int32_t count, fa_refset **out)
+{
+    fa_refset *s = fa_new(context, sizeof *s);
+    if (!s) return FA_ERR_MEMORY;
+    atomic_init(&s->references, 1);
+    s->arena.context = context;
+    fa_status status = join(s, sets, count);
+    if (status != FA_OK) {
+        fa_refset_free(s);
+        return status;
+    }
+    *out = s;
+    return FA_OK;
 }
 
 void fa_refset_free(fa_refset *s)

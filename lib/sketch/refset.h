@@ -25,6 +25,10 @@ fa_status fa_refset_make(fa_context *context, const fa_array *inputs, int32_t n_
 /* The inputs whose `keep` is true, at least one. */
 fa_status fa_refset_select(fa_context *context, const fa_refset *set, const bool *keep, fa_refset **out);
 
+/* The sets behind each other, which have the same arrays (names, types and shapes of an input) and distinct ids; a label is -1 where a set has none
+ * and another has. FA_ERR_MISMATCH, FA_ERR_ARGUMENT for an id that is there twice. */
+fa_status fa_refset_join(fa_context *context, const fa_refset *const *sets, int32_t count, fa_refset **out);
+
 void fa_refset_free(fa_refset *set);
 
 /* Bytes of an input over all arrays, ids and labels: for memory estimates. */

@@ -91,6 +91,12 @@ static void count(tally *t, size_t n, size_t size)
     else t->small += bytes;
 }
 
+int64_t fa_layer_moment(const fa_sketch_layer *l, int side)
+{
+    int64_t n = side ? l->out : l->in;
+    return (side ? l->random_out : l->random_in) ? 0 : n * (n + 1) / 2;
+}
+
 size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_calibration)
 {
     size_t n = (size_t)n_reference, layers = (size_t)b->n_layer, chunk = 16384;
@@ -105,6 +111,7 @@ size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_c
         count(&t, (size_t)(s->in * s->k_in), sizeof(float));
         count(&t, (size_t)(s->out * s->k_out), sizeof(float));
         t.small += 64; /* names */
+        for (int e = 0; b->options.keep_moments && e < 2; e++) count(&t, (size_t)fa_layer_moment(s, e), sizeof(double));
     }
     if (!b->trace) count(&t, layers, sizeof(fa_sketch_layer));
     count(&t, layers + 1, sizeof(int64_t));

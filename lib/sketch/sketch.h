@@ -17,6 +17,7 @@ typedef struct fa_sketch_layer {
     int32_t random_in, random_out;
     const float *p_in;       /* [in, k_in]; NULL for a dropped layer */
     const float *p_out;      /* [out, k_out] */
+    const double *moment[2]; /* in, out: sums over the references, lower triangle packed row by row; NULL where none is kept. A dropped layer has them too */
 } fa_sketch_layer;
 
 /* One model input without its leading dimension: the pass is planned for it before the first input is seen. */
@@ -74,6 +75,9 @@ fa_status fa_sketch_new_calibration(fa_sketch *sketch, int64_t n);
 
 /* Room for the references: blocks, share, tau, ids, classes, labels, Gram matrix and factor; n_reference and offset are set. */
 fa_status fa_sketch_body_new_references(fa_sketch_body *body);
+
+/* Numbers of the moment that a side (0: in, 1: out) of a layer has when moments are kept: 0 for one with a random projection. */
+int64_t fa_layer_moment(const fa_sketch_layer *layer, int side);
 
 /* Bytes of the context that a sketch of these dimensions holds, without its layers' names. */
 size_t fa_sketch_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t n_calibration);

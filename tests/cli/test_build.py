@@ -59,7 +59,7 @@ class Build(Case):
                    "--layers", "/?/Gemm,!/1/*", "--batch", 8, "--output", "logits")
         i = run_json("inspect", self.at("other.fattr"))
         self.assertEqual(i["options"], {"k_in": 4, "k_out": 6, "beta": 0.5, "damping": 0.2, "ridge": 0.3, "blocks": "plain", "loss": "cross-entropy", "topk": 7,
-                                        "seed": 9})
+                                        "seed": 9, "keep_moments": False})
         self.assertTrue(i["layers"])
         for layer in i["layers"]:
             self.assertIn(layer["name"], ("/3/Gemm", "/5/Gemm"))

@@ -65,6 +65,24 @@ def write(name, meta, tensors, header_length=None, behind=b""):
         out.write(struct.pack("<Q", header_length if header_length is not None else len(text)) + text + data + behind)
 
 
+def keep_moments(meta, tensors):
+    """Lower triangles for all sides, the dropped layer's too; projections are their eigenvectors."""
+    meta["options"].update(keep_moments=True)
+    for i, layer in enumerate(meta["layers"]):
+        for side in ("in", "out"):
+            a = np.random.RandomState(i).randn(layer[side], 5)
+            tensors["layer.%d.moment_%s" % (i, side)] = (a @ a.T)[np.tril_indices(layer[side])]
+            if not layer["dropped"]:
+                tensors["layer.%d.p_%s" % (i, side)] = np.linalg.eigh(a @ a.T)[1][:, :-3:-1].astype(np.float32)
+
+
+def change_moments(name, edit):
+    def both(meta, tensors):
+        keep_moments(meta, tensors)
+        edit(meta, tensors)
+    change(name, both)
+
+
 def change(name, edit):
     meta, tensors = parts()
     edit(meta, tensors)
@@ -91,6 +109,12 @@ def main():
     change("cross-entropy", lambda m, t: m["options"].update(loss="cross-entropy"))
     change("lossless", lambda m, t: m["options"].pop("loss"))
     change("unit-blocks", lambda m, t: m["options"].update(blocks="layer-unit", topk=2147483647))
+    change("moments", keep_moments)
+    change_moments("no-moment", lambda m, t: t.pop("layer.2.moment_out"))
+    change_moments("square-moment", lambda m, t: t.update({"layer.0.moment_in": np.eye(4)}))
+    change_moments("negative-moment", lambda m, t: t.update({"layer.1.moment_out": np.array([1.0, 0.0, -1.0])}))
+    change_moments("nan-moment", lambda m, t: t.update({"layer.1.moment_out": np.array([1.0, np.nan, 1.0])}))
+    change_moments("random-side", lambda m, t: [m["layers"][0].update(random_in=True), t.pop("layer.0.moment_in")])
 
 
 if __name__ == "__main__":

@@ -174,6 +174,29 @@ def gram(blocks, share, sizes, kind):
     return total
 
 
+def check_moments(layers, tensors):
+    """Second moments of every layer's sides, dropped layers' too: lower triangles whose eigenvectors the projections are. Returns how many there are."""
+    count = 0
+    for i, entry in enumerate(layers):
+        for side in ("in", "out"):
+            name = "layer.%d.moment_%s" % (i, side)
+            if entry["random_" + side]:
+                continue
+            count += 1
+            n, moment = entry[side], np.zeros((entry[side], entry[side]))
+            need(tensors[name].shape == (n * (n + 1) // 2,), "shape of " + name)
+            moment[np.tril_indices(n)] = tensors[name]
+            moment += np.tril(moment, -1).T
+            need(np.isfinite(moment).all() and (np.diag(moment) >= 0).all(), name + " is no second moment")
+            if entry["dropped"]:
+                continue
+            p = tensors["layer.%d.p_%s" % (i, side)].astype(np.float64)
+            p /= np.maximum(np.linalg.norm(p, axis=0), 1e-300)
+            error = np.abs(moment @ p - p * (p * (moment @ p)).sum(0)).max() / max(np.trace(moment), 1e-300)
+            need(error < 1e-4, "the projections are no eigenvectors of %s: %g" % (name, error))
+    return count
+
+
 def check(meta, tensors):
     options, layers = json.loads(meta["options"]), json.loads(meta["layers"])
     kept = [entry for entry in layers if not entry["dropped"]]
@@ -190,7 +213,7 @@ def check(meta, tensors):
     calibration = [name for name in SCORES if "calibration." + name in tensors]
     need(calibration in ([], list(SCORES)), "some calibration scores are missing")
     need(all((np.diff(tensors["calibration." + name]) >= 0).all() for name in calibration), "calibration scores out of order")
-    known = 6 + 2 * len(kept) + len(calibration)
+    known = 6 + 2 * len(kept) + len(calibration) + (check_moments(layers, tensors) if options.get("keep_moments") else 0)
     need(len(tensors) == known, "%d tensors where %d are known" % (len(tensors), known))
     return {"references": n, "layers": [entry["name"] for entry in kept], "dropped": [entry["name"] for entry in layers[len(kept):]], "length": sum(sizes),
             "calibration": len(tensors["calibration.cone"]) if calibration else 0, "classes": int(meta["classes"]), "model_digest": meta["model_digest"],

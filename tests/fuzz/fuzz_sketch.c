@@ -18,6 +18,7 @@ static void use(const fa_sketch *s)
     fa_reference_info reference;
     check(fa_sketch_get_info(s, &info) == FA_OK);
     check(info.reference_count >= 2 && info.layer_count >= 1 && info.signature_length >= 1 && info.class_count >= 2);
+    check(info.has_moments == 0 || info.has_moments == 1);
     for (int32_t i = 0; i < info.layer_count + info.dropped_layer_count; i++) {
         check(fa_sketch_get_layer(s, i, &layer) == FA_OK && layer.name != NULL);
         check(layer.dropped == (i >= info.layer_count) && layer.k_in <= layer.in && layer.k_out <= layer.out);

@@ -194,12 +194,12 @@ START_TEST(the_estimate_is_within_a_tenth)
 {
     static const struct {
         const char *model;
-        int32_t threads, batch, k, drop;
+        int32_t threads, batch, k, drop, moments;
         int64_t n, m;
     } cases[] = {
-        {"examples/models/clean.onnx", 1, 4, 16, 0, 24, 20}, {"examples/models/clean.onnx", 3, 8, 4, 0, 30, 0},
-            {"examples/models/mlp.onnx", 1, 16, 16, 0, 300, 60},
-        {"examples/models/mlp.onnx", 2, 16, 16, 1, 300, 0},  {"examples/models/mlp.onnx", 2, 32, 8, 0, 40, 300},
+        {"examples/models/clean.onnx", 1, 4, 16, 0, 0, 24, 20}, {"examples/models/clean.onnx", 3, 8, 4, 0, 0, 30, 0}, {"examples/models/clean.onnx", 2, 8, 16, 0, 1, 30, 20},
+        {"examples/models/mlp.onnx", 1, 16, 16, 0, 0, 300, 60}, {"examples/models/mlp.onnx", 2, 16, 16, 1, 0, 300, 0},  {"examples/models/mlp.onnx", 2, 32, 8, 0, 0, 40, 300},
+        {"examples/models/mlp.onnx", 2, 32, 8, 0, 1, 40, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fa_context_options co;
@@ -229,6 +229,7 @@ START_TEST(the_estimate_is_within_a_tenth)
         o.batch = cases[i].batch;
         o.k_in = o.k_out = cases[i].k;
         o.drop_misclassified = cases[i].drop;
+        o.keep_moments = cases[i].moments;
         fa_memory_estimate e = {.struct_size = sizeof e};
         uint64_t before = fa_context_memory_used(c);
         OK(fa_sketch_memory_estimate(m, refs, cal, &o, &e));
@@ -464,7 +465,7 @@ START_TEST(refuses)
     } wrong[] = {{offsetof(fa_sketch_options, k_in), 257, "k_in"}, {offsetof(fa_sketch_options, k_out), -1, "k_out"},
                  {offsetof(fa_sketch_options, blocks), 3, "blocks"}, {offsetof(fa_sketch_options, loss), -1, "loss"},
                  {offsetof(fa_sketch_options, topk), -5, "topk"}, {offsetof(fa_sketch_options, batch), 5000, "batch"},
-                 {offsetof(fa_sketch_options, drop_misclassified), 2, "drop_misclassified"}};
+                 {offsetof(fa_sketch_options, drop_misclassified), 2, "drop_misclassified"}, {offsetof(fa_sketch_options, keep_moments), -1, "keep_moments"}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         fa_sketch_options_init(&o, sizeof o);
         memcpy((char *)&o + wrong[i].offset, &wrong[i].value, sizeof wrong[i].value);

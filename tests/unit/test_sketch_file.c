@@ -50,6 +50,7 @@ static void setup(void)
     o.layers = "fc*";
     o.seed = UINT64_MAX;
     o.loss = FA_LOSS_CROSS_ENTROPY;
+    o.keep_moments = 1;
     OK(fa_sketch_build(model, refs, cal, &o, &sketch));
     fa_refset_release(refs);
     fa_refset_release(cal);
@@ -88,6 +89,7 @@ static void check_same(const fa_sketch *s)
         ck_assert(a->layer[i].index == b->layer[i].index && a->layer[i].in == b->layer[i].in && a->layer[i].k_in == b->layer[i].k_in);
         ck_assert_mem_eq(a->layer[i].p_in, b->layer[i].p_in, (size_t)(a->layer[i].in * a->layer[i].k_in) * sizeof(float));
         ck_assert_mem_eq(a->layer[i].p_out, b->layer[i].p_out, (size_t)(a->layer[i].out * a->layer[i].k_out) * sizeof(float));
+        for (int e = 0; e < 2; e++) ck_assert_mem_eq(a->layer[i].moment[e], b->layer[i].moment[e], (size_t)fa_layer_moment(&a->layer[i], e) * sizeof(double));
     }
     ck_assert_mem_eq(a->offset, b->offset, (size_t)(a->n_layer + 1) * sizeof *a->offset);
     ck_assert_mem_eq(a->blocks, b->blocks, n * length * sizeof(float));
@@ -257,6 +259,11 @@ START_TEST(a_header_that_lies)
         {"\"shape\":[7,5]", "\"shape\":[5,7]", FA_ERR_FORMAT, "layer.0.p_in"},
         {"\"dtype\":\"I64\"", "\"dtype\":\"F64\"", FA_ERR_FORMAT, "references."},
         {"\"dtype\":\"I64\"", "\"dtype\":\"U64\"", FA_ERR_FORMAT, "dtype"},
+        {"\\\"keep_moments\\\":true", "\\\"keep_moments\\\":1   ", FA_ERR_FORMAT, "options"},
+        {"\"layer.0.moment_in\":", "\"layer.0.moment_on\":", FA_ERR_CHECKSUM, "layer.0.moment_on"},
+        {"\"shape\":[28]", "\"shape\":[27]", FA_ERR_FORMAT, "layer.0.moment_in"},
+        {"\"shape\":[28]", "\"shape\":[4,7]", FA_ERR_FORMAT, "layer.0.moment_in"},
+        {"\\\"random_in\\\":false", "\\\"random_in\\\":maybe", FA_ERR_FORMAT, "layers"},
         {"references.label", "references.lebal", FA_ERR_CHECKSUM, "references.label"},
         {"\"data_offsets\":[0,", "\"data_offsets\":[4,", FA_ERR_FORMAT, "data_offsets"},
         {"\"calibration.mean\":", "\"calibration.span\":", FA_ERR_FORMAT, "duplicate"},
@@ -301,6 +308,17 @@ START_TEST(numbers_that_lie)
         OK(fa_sketch_save_file(sketch, path));
         FAILS(fa_sketch_load_file(context, path, &s), FA_ERR_FORMAT, cases[i].words);
         memcpy(cases[i].at, was, n);
+    }
+    static const struct {
+        int at;
+        double value;
+    } moments[] = {{0, -1}, {2, -1e-30}, {27, -1}, {0, NAN}, {1, INFINITY}, {26, -INFINITY}};
+    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
+        double *at = (double *)b->layer[0].moment[0] + moments[i].at, was = *at;
+        *at = moments[i].value;
+        OK(fa_sketch_save_file(sketch, path));
+        FAILS(fa_sketch_load_file(context, path, &s), FA_ERR_FORMAT, "layer.0.moment_in");
+        *at = was;
     }
     double was = sketch->calibration[1][3];
     sketch->calibration[1][3] = was + 10;

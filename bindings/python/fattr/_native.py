@@ -58,12 +58,12 @@ STRUCTS = {s.__name__: s for s in (
     _struct("fa_score_timing", struct_size=c_size_t, forward_ns=c_uint64, backward_ns=c_uint64, coupling_ns=c_uint64, solve_ns=c_uint64, draw_ns=c_uint64),
     _struct("fa_sketch_options", struct_size=c_size_t, k_in=c_int32, k_out=c_int32, beta=c_double, damping=c_double, ridge=c_double, blocks=c_int32,
             topk=c_int32, layers=c_char_p, seed=c_uint64, batch=c_int32, drop_misclassified=c_int32, progress=PROGRESS, progress_user=c_void_p,
-            timeout_ms=c_uint64, trace=c_void_p, loss=c_int32),
+            timeout_ms=c_uint64, trace=c_void_p, loss=c_int32, keep_moments=c_int32),
     _struct("fa_memory_estimate", struct_size=c_size_t, build_bytes=c_uint64, sketch_bytes=c_uint64, scorer_bytes=c_uint64, file_bytes=c_uint64, draw_bytes=c_uint64),
     _struct("fa_sketch_info", struct_size=c_size_t, reference_count=c_int64, calibration_count=c_int64, class_count=c_int64, signature_length=c_int64,
             layer_count=c_int32, dropped_layer_count=c_int32, k_in=c_int32, k_out=c_int32, blocks=c_int32, topk=c_int32, beta=c_double, damping=c_double,
             ridge=c_double, seed=c_uint64, model_digest=_DIGEST, references_digest=_DIGEST, library_version=c_char_p, format_version=c_int32, is_trace=c_int32,
-            loss=c_int32),
+            loss=c_int32, has_moments=c_int32),
     _struct("fa_sketch_layer_info", name=c_char_p, **{"in": c_int64}, out=c_int64, groups=c_int64, k_in=c_int32, k_out=c_int32, dropped=c_int32,
             random_in=c_int32, random_out=c_int32),
     _struct("fa_reference_info", id=c_int64, predicted=c_int64, label=c_int64, no_signal=c_int32),
@@ -132,6 +132,7 @@ int32_t fa_score_from_name(const char *name);
 void fa_sketch_options_init(fa_sketch_options *options, size_t size);
 fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_memory_estimate *out);
+fa_status fa_sketch_merge_shards(const fa_model *model, const fa_sketch *const *sketches, const fa_refset *const *references, int32_t count, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 fa_status fa_sketch_recalibrate(const fa_sketch *sketch, const fa_model *model, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 fa_sketch *fa_sketch_retain(const fa_sketch *sketch);
 void fa_sketch_release(fa_sketch *sketch);
@@ -225,6 +226,11 @@ class _Owner:
         self._as_parameter_ = pointer
         # Not at exit: threads may still be in a call then, and the memory goes with the process.
         weakref.finalize(self, release, pointer).atexit = False
+
+
+def handles(type_name, owners):
+    """A C array of pointers, valid as long as the caller holds the owners."""
+    return (POINTER(HANDLES[type_name]) * len(owners))(*(o._as_parameter_ for o in owners))
 
 
 class Handle:

@@ -31,11 +31,23 @@ class Sketch(Handle):
         references, calibration: RefSets, or what makes one; calibration inputs are trusted, held out and no references. Without them there is
         neither p-value nor verdict.
         options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (1), blocks ("both", "plain", "layer-unit"), loss ("margin", "cross-entropy"), topk (5),
-        layers (shell patterns over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), timeout (seconds), and
-        progress(stage, done, total), called a few times per second: a true result cancels, an exception cancels and is raised here. Ctrl-C cancels too.
+        layers (shell patterns over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), keep_moments (False),
+        timeout (seconds), and progress(stage, done, total), called a few times per second: a true result cancels, an exception cancels and is raised here. Ctrl-C cancels too.
         """
         with _options(**options) as o:
             return cls._made(lib.fa_sketch_build, model.handle, *_sets(model, references, calibration), ctypes.byref(o))
+
+    @classmethod
+    def merge_shards(cls, model, sketches, references, calibration=None, **options):
+        """The sketch of all references, from sketches built with keep_moments over parts of them, and those parts in the same order; their ids must be
+        distinct. The order of shards makes no difference. Options: batch, keep_moments, timeout, progress."""
+        held, *sets = _sets(model, calibration, *references)
+        shards = [s.handle for s in sketches]
+        if len(shards) != len(sets):
+            raise ValueError(f"{len(shards)} sketches, but {len(sets)} sets of references")
+        with _options(**options) as o:
+            return cls._made(lib.fa_sketch_merge_shards, model.handle, _native.handles("fa_sketch", shards), _native.handles("fa_refset", sets), len(shards), held,
+                             ctypes.byref(o))
 
     def recalibrate(self, model, calibration, **options):
         """A sketch with the same signatures and another calibration set (None: none). Options: batch, timeout, progress."""
