@@ -66,5 +66,7 @@ const gradient_case gradient_cases_layers[] = {
     {"MatMul", 13, "2,3,4 4,5", NULL},
     {"MatMul", 9, "2,1,3,4 3,4,2", NULL},
     {"MatMul", 1, "1,3,2,4 2,1,4,9", NULL},
+    {"Det", 11, "2,3,3", NULL},
+    {"Det", 11, "1,1", NULL},
     {NULL},
 };

@@ -33,5 +33,12 @@ const gradient_case gradient_cases_reduce[] = {
     {"LogSoftmax", 13, "2,5:-2..2", "axis=-2"},
     {"LogSoftmax", 13, "2,5:-2..2", NULL},
     {"LogSoftmax", 11, "2,3,2:-2..2", "axis=0"},
+    {"NegativeLogLikelihoodLoss", 13, "3,4 3~1,3,0 4:0.2..1", NULL},
+    {"NegativeLogLikelihoodLoss", 12, "2,3,2,2 2,2,2~0,1,2,0,1,1,2,2 3:0.2..1", "reduction=none ignore_index=2"},
+    {"NegativeLogLikelihoodLoss", 13, "2,3,2 2,2~0,1,2,-100", "reduction=sum ignore_index=-100"},
+    {"SoftmaxCrossEntropyLoss", 13, "3,4 3~1,3,0", NULL, 2},
+    {"SoftmaxCrossEntropyLoss", 13, "2,3,2 2,2~0,1,5,2 3:0.2..1", "ignore_index=5", 2},
+    {"SoftmaxCrossEntropyLoss", 12, "2,3,2 2,2~0,1,1,2 3:0.2..1", "reduction=none", 2},
+    {"SoftmaxCrossEntropyLoss", 12, "4,3 4~0,1,1,2 3:0.2..1", "reduction=sum"},
     {NULL},
 };
