@@ -137,6 +137,15 @@ static void write_input(fa_run *run, int32_t i, const fa_view *v)
     for (int64_t j = 0; to && j < v->count; j++) to[j] = (float)real_at(v, j, true);
 }
 
+/* Plans compute in float. */
+static void to_float(fa_view *v, fa_arena *arena)
+{
+    float *real = fa_arena_array(arena, (size_t)v->count + 1, sizeof *real);
+    if (!real) exit(99);
+    for (int64_t i = 0; i < v->count; i++) real[i] = (float)((const double *)v->data)[i];
+    v->data = real;
+}
+
 static outcome run_graph(fa_context *c, const char *folder, const fa_graph *g, fa_arena *arena)
 {
     fa_view input[TENSORS_MAX], bound[TENSORS_MAX], output[TENSORS_MAX];
@@ -160,6 +169,13 @@ static outcome run_graph(fa_context *c, const char *folder, const fa_graph *g, f
     }
     fa_plan_request request = {.graph = g, .ops = &fa_op_table_f32, .inputs = bound, .wanted = g->output, .n_wanted = g->n_output, .loss = -1};
     status = fa_plan_create(&request, &plan);
+    if (status == FA_ERR_UNSUPPORTED && strstr(fa_error_message(), "must be known beforehand")) { /* so may reals: scales, a range's ends */
+        for (int32_t i = 0; i < n_input; i++) {
+            bound[i] = input[i];
+            if (input[i].dtype == FA_FLOAT64) to_float(&bound[i], arena);
+        }
+        status = fa_plan_create(&request, &plan);
+    }
     if (status != FA_OK) return failed(status);
     status = fa_run_create(plan, c, &run);
     if (status != FA_OK) {

@@ -17,6 +17,7 @@
  *     2,2?1,0,0,1      bool, contents not known at plan time
  *     2~0,3            int64, contents not known at plan time
  *     3#0.5,nan,-2     real, these values; not differentiated
+ *     4#1,1,2,0.5!     the same, contents known at plan time
  *     -                absent
  * and `@` with a number behind it gives another element type: `3=1,2,3@2` is uint8.
  * An attribute is
@@ -37,8 +38,8 @@ typedef struct gradient_case {
 /* Tables of cases, each ended by an entry without operator; listed in test_gradients.c. Every entry of the operator table with a backward needs a
  * case whose operator set selects it. */
 extern const gradient_case gradient_cases_elementwise[]; /* activation, arithmetic, cast */
-extern const gradient_case gradient_cases_reduce[];      /* reduce, softmax */
-extern const gradient_case gradient_cases_layout[];      /* shape, join, slice, transpose, pad, gather */
-extern const gradient_case gradient_cases_layers[];      /* conv, pool, norm, gemm, matmul */
+extern const gradient_case gradient_cases_reduce[];      /* reduce, softmax, loss */
+extern const gradient_case gradient_cases_layout[];      /* shape, join, slice, transpose, pad, gather, scatter, resize */
+extern const gradient_case gradient_cases_layers[];      /* conv, pool, norm, gemm, matmul, rnn */
 
 #endif

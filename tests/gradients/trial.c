@@ -114,7 +114,9 @@ static void read_input(trial *t, int32_t i, char *text)
     }
     v->data = malloc((size_t)v->count * sizeof(double) + !v->count);
     if (kind == '#') {
-        if (*real_list(t, rest, v->data, v->count)) fail_case(t->from, "the number of elements does not fit the shape:", rest);
+        const char *behind = real_list(t, rest, v->data, v->count);
+        t->known[i] = *behind == '!';
+        if (behind[t->known[i]]) fail_case(t->from, "the number of elements does not fit the shape:", rest);
         return;
     }
     spread(v->data, v->count, low, high, signs, 0.5 + 0.37 * sin(i), 77 + (uint64_t)i);
