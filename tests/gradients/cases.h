@@ -24,6 +24,7 @@
  *     axis=-1          int
  *     alpha=0.2        float (has a point)
  *     mode=reflect     string
+ *     activations=Tanh;Relu    strings; one alone is `activations=Tanh;`
  *     pads=1,0         ints; one alone is `axes=1,` and none at all `axes=,`
  *     scales=0.5,1.    floats
  */

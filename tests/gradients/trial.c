@@ -131,7 +131,15 @@ static void read_attribute(trial *t, fa_attr *a, char *text)
     a->name = fa_arena_string(&t->arena, text);
     ck_assert_ptr_nonnull(a->name);
     bool letters = strspn(value, "0123456789-.,") != strlen(value), list = strchr(value, ','), point = strchr(value, '.');
-    if (letters) {
+    if (strchr(value, ';')) {
+        const char **strings = memory(t, strlen(value), sizeof *strings);
+        for (char *part = strtok(value, ";"); part; part = strtok(NULL, ";")) {
+            strings[a->count] = fa_arena_string(&t->arena, part);
+            ck_assert_ptr_nonnull(strings[a->count++]);
+        }
+        a->kind = FA_ATTR_STRINGS;
+        a->strings = strings;
+    } else if (letters) {
         a->kind = FA_ATTR_STRING;
         a->s = fa_arena_string(&t->arena, value);
         a->count = (int64_t)strlen(value);
