@@ -98,5 +98,11 @@ const gradient_case gradient_cases_layout[] = {
     {"Upsample", 9, "1,2,3 3#1,2,1.5!", NULL},
     {"Upsample", 7, "1,1,2,3", "scales=1.,1.,2.,3. mode=linear"},
     {"Upsample", 1, "1,1,2,3", "height_scale=2. width_scale=1.5 mode=bilinear"},
+    {"MaxUnpool", 11, "1,2,2,2 1,2,2,2~5,7,13,15,16,18,26,18", "kernel_shape=2,2 strides=2,2"},
+    {"MaxUnpool", 9, "1,1,3 1,1,3~0,4,3 3=1,1,7", "kernel_shape=3, strides=2, pads=1,1"},
+    {"ReverseSequence", 10, "4,3,2 3~4,0,3", NULL},
+    {"ReverseSequence", 10, "3,4 3~4,1,9", "time_axis=1 batch_axis=0"},
+    {"Compress", 11, "3,2,2 2=1,1@9", "axis=1"},
+    {"Compress", 9, "3,2 5=0,1,0,0,1@9", NULL},
     {NULL},
 };

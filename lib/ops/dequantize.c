@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/walk.h"
+
+/* DequantizeLinear: (x - zero point) scale, of the whole tensor or of each element of an axis. On weights it is folded at plan time. */
+
+typedef struct steps {
+    int64_t n, inner; /* element i has scale i / inner % n */
+} steps;
+
+static fa_status prepare(fa_op_setup *s)
+{
+    FA_TRY(FA_R(fa_op_need)(s, 2, 3, 1));
+    const fa_view *x = s->in[0], *scale = s->in[1], *zero = s->n_in > 2 ? s->in[2] : NULL;
+    if (fa_dtype_is_real(x->dtype) || !fa_dtype_is_real(scale->dtype) || (zero && zero->dtype != x->dtype))
+        return fa_fail(FA_ERR_DTYPE, "elements of %s with a scale of %s and a zero point of %s", fa_dtype_name(x->dtype), fa_dtype_name(scale->dtype),
+                       fa_dtype_name(zero ? zero->dtype : x->dtype));
+    if (fa_node_int(s->node, "block_size", 0)) return fa_fail(FA_ERR_UNSUPPORTED, "scales of blocks");
+    steps *p = fa_arena_new(s->arena, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    *p = (steps){1, 1};
+    if (scale->ndim == 1 && scale->count != 1) {
+        int32_t axis;
+        FA_TRY(FA_R(fa_op_axis)(fa_node_int(s->node, "axis", 1), x->ndim, &axis));
+        p->n = x->dim[axis];
+        for (int32_t d = axis + 1; d < x->ndim; d++) p->inner *= x->dim[d];
+    }
+    FA_TRY(FA_R(fa_op_need_count)(s, 1, p->n));
+    if (zero) FA_TRY(FA_R(fa_op_need_count)(s, 2, p->n));
+    s->params = p;
+    return FA_R(fa_op_set)(&s->out[0], scale->dtype, x->ndim, x->dim);
+}
+
+static double level(const fa_op_call *c, int64_t i, int64_t k)
+{
+    const int64_t *zero = c->n_in > 2 && c->in[2] ? c->in[2]->data : NULL;
+    return (double)((const int64_t *)c->in[0]->data)[i] - (zero ? (double)zero[k] : 0);
+}
+
+static void forward(const fa_op_call *c)
+{
+    const steps *p = c->params;
+    const fa_real *scale = c->in[1]->data;
+    for (int64_t i = 0; i < c->out[0]->count; i++) {
+        int64_t k = i / p->inner % p->n;
+        ((fa_real *)c->out[0]->data)[i] = (fa_real)(level(c, i, k) * (double)scale[k]);
+    }
+}
+
+static void backward(const fa_op_call *c)
+{
+    const steps *p = c->params;
+    fa_real *t = c->grad_in[1];
+    for (int64_t i = 0; t && i < c->out[0]->count; i++) {
+        int64_t k = i / p->inner % p->n;
+        t[k] += (fa_real)((double)((const fa_real *)c->grad_out[0])[i] * level(c, i, k));
+    }
+}
+
+const fa_op FA_R(fa_ops_dequantize)[] = {
+    {"DequantizeLinear", "", 10, FA_OPSET_ANY, 0, 5, 0, prepare, forward, backward},
+    {NULL},
+};
