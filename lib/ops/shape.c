@@ -122,7 +122,15 @@ static fa_status identity_prepare(fa_op_setup *s)
     return FA_R(fa_op_set)(&s->out[0], s->in[0]->dtype, s->in[0]->ndim, s->in[0]->dim);
 }
 
-/* Dropout of inference: nothing is dropped, and the mask, when it is wanted, is all ones. */
+/* Dropout of inference, or with a ratio of 0: nothing is dropped, and the mask, when it is wanted, is all ones. */
+
+static fa_status need_zero_ratio(const fa_op_setup *s)
+{
+    const fa_view *ratio = s->in[1];
+    if (ratio && fa_dtype_is_real(ratio->dtype) && !ratio->data) return fa_fail(FA_ERR_UNSUPPORTED, "training_mode is on and the ratio is computed; it must be known beforehand");
+    if (ratio && fa_dtype_is_real(ratio->dtype) && ratio->count == 1 && *(const fa_real *)ratio->data == 0) return FA_OK;
+    return fa_fail(FA_ERR_UNSUPPORTED, "training_mode is on, and what is dropped is random; export the network for inference");
+}
 
 static fa_status dropout_prepare(fa_op_setup *s)
 {
@@ -133,7 +141,7 @@ static fa_status dropout_prepare(fa_op_setup *s)
         int64_t n;
         FA_TRY(FA_R(fa_op_constant_ints)(s, 2, "training_mode", &training, &n));
         if (n != 1) return fa_fail(FA_ERR_SHAPE, "training_mode holds %lld elements, not one", (long long)n);
-        if (training[0]) return fa_fail(FA_ERR_UNSUPPORTED, "training_mode is on; export the network for inference");
+        if (training[0]) FA_TRY(need_zero_ratio(s));
     }
     if (s->n_out > 1) FA_TRY(FA_R(fa_op_set)(&s->out[1], s->node->opset < 10 ? x->dtype : FA_BOOL, x->ndim, x->dim));
     return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);
