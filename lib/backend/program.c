@@ -2,6 +2,7 @@
 #include "backend/program.h"
 
 #include "base/error.h"
+#include "graph/unroll.h"
 #include "kernels/kernels.h"
 #include "ops/table.h"
 
@@ -40,6 +41,9 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
 {
     fa_graph *made;
     FA_TRY(choose_kernels(p));
+    p->source = graph;
+    FA_TRY(fa_unroll(graph, p->arena.context, &fa_op_table_f32, NULL, &p->logits, 1, &p->unrolled));
+    if (p->unrolled) graph = p->unrolled;
     if (varied) {
         FA_TRY(fa_parameters_find(graph, p->logits, varied, &p->arena, &p->parameters));
         FA_TRY(fa_rewrite_vary(graph, &p->parameters, &made));
@@ -86,6 +90,7 @@ void fa_program_destroy(fa_program *p)
     if (!p) return;
     fa_context *c = p->arena.context;
     while (p->n_stage) fa_graph_destroy(p->stage[--p->n_stage]);
+    fa_unroll_destroy(p->unrolled, p->source);
     fa_arena_clear(&p->arena);
     fa_delete(c, p);
 }

@@ -51,7 +51,9 @@ typedef struct fa_program_graph {
 /* A network as one implementation runs it. */
 struct fa_program {
     fa_arena arena;
-    fa_graph *stage[FA_PROGRAM_STAGES]; /* rewrites, each over an earlier one or the model's graph */
+    const fa_graph *source;
+    fa_graph *unrolled;                 /* If, Loop and Scan that initialisers decide; NULL: there are none */
+    fa_graph *stage[FA_PROGRAM_STAGES]; /* rewrites, each over an earlier one or the model's graph, unrolled */
     int32_t n_stage;
     fa_program_graph evaluation;
     fa_program_graph training; /* with `reestimate`: what gradients are taken of */

@@ -33,7 +33,7 @@ static void hash_value(fa_hash *h, const fa_graph *g, numbering *n, int32_t v)
     if (first && g->value[v].is_initialiser) hash_view(h, &g->value[v].view);
 }
 
-static void hash_attr(fa_hash *h, const fa_attr *a)
+static fa_status hash_attr(fa_hash *h, const fa_attr *a)
 {
     fa_hash_add_string(h, a->name);
     fa_hash_add_i64(h, a->kind);
@@ -48,11 +48,19 @@ static void hash_attr(fa_hash *h, const fa_attr *a)
         for (int64_t i = 0; i < a->count; i++) fa_hash_add_string(h, a->strings[i]);
         break;
     case FA_ATTR_TENSOR: hash_view(h, &a->tensor); break;
+    case FA_ATTR_GRAPH: {
+        uint8_t body[16];
+        FA_TRY(fa_graph_digest(a->graph, body));
+        fa_hash_add_i64(h, a->i);
+        fa_hash_add(h, body, sizeof body);
+        break;
     }
+    }
+    return FA_OK;
 }
 
 /* Attributes in the order of their names: files differ in it. */
-static void hash_attrs(fa_hash *h, const fa_node *node)
+static fa_status hash_attrs(fa_hash *h, const fa_node *node)
 {
     const fa_attr *last = NULL;
     fa_hash_add_i64(h, node->n_attr);
@@ -62,10 +70,11 @@ static void hash_attrs(fa_hash *h, const fa_node *node)
             const fa_attr *a = &node->attr[i];
             if ((!last || strcmp(a->name, last->name) > 0) && (!next || strcmp(a->name, next->name) < 0)) next = a;
         }
-        if (!next) return; /* only duplicates are left */
-        hash_attr(h, next);
+        if (!next) return FA_OK; /* only duplicates are left */
+        FA_TRY(hash_attr(h, next));
         last = next;
     }
+    return FA_OK;
 }
 
 fa_status fa_graph_digest(const fa_graph *g, uint8_t digest[16])
@@ -79,12 +88,13 @@ fa_status fa_graph_digest(const fa_graph *g, uint8_t digest[16])
         hash_value(&h, g, &n, g->input[i]);
         fa_hash_add_i64(&h, g->value[g->input[i]].dtype);
     }
-    for (int32_t k = 0; k < g->n_node; k++) {
+    fa_status status = FA_OK;
+    for (int32_t k = 0; k < g->n_node && status == FA_OK; k++) {
         const fa_node *node = &g->node[k];
         fa_hash_add_string(&h, node->domain);
         fa_hash_add_string(&h, node->op);
         fa_hash_add_i64(&h, node->opset);
-        hash_attrs(&h, node);
+        status = hash_attrs(&h, node);
         fa_hash_add_i64(&h, node->n_in);
         for (int32_t i = 0; i < node->n_in; i++) hash_value(&h, g, &n, node->in[i]);
         fa_hash_add_i64(&h, node->n_out);
@@ -93,5 +103,5 @@ fa_status fa_graph_digest(const fa_graph *g, uint8_t digest[16])
     for (int32_t i = 0; i < g->n_output; i++) hash_value(&h, g, &n, g->output[i]);
     fa_hash_end(&h, digest);
     fa_delete(g->arena.context, n.number);
-    return FA_OK;
+    return status;
 }

@@ -8,7 +8,11 @@
 
 fa_status fa_edit_begin(const fa_graph *base, fa_edit *e)
 {
-    fa_context *c = base->arena.context;
+    return fa_edit_begin_in(base, base->arena.context, e);
+}
+
+fa_status fa_edit_begin_in(const fa_graph *base, fa_context *c, fa_edit *e)
+{
     fa_graph *g = fa_new(c, sizeof *g);
     if (!g) return FA_ERR_MEMORY;
     *g = *base;
@@ -51,20 +55,27 @@ static void *grow(fa_arena *arena, void *old, int32_t used, int32_t *room, size_
     return p;
 }
 
-fa_status fa_edit_value(fa_edit *e, const char *name, int32_t dtype, int32_t *value)
+fa_status fa_edit_copy_value(fa_edit *e, const char *name, const fa_value *like, int32_t *value)
 {
     fa_graph *g = e->graph;
     fa_value *values = grow(&g->arena, g->value, g->n_value, &e->value_room, sizeof *values);
     if (!values) return FA_ERR_MEMORY;
     g->value = values;
+    *value = g->n_value++;
+    g->value[*value] = *like;
+    g->value[*value].name = name;
+    g->value[*value].producer = -1;
+    return FA_OK;
+}
+
+fa_status fa_edit_value(fa_edit *e, const char *name, int32_t dtype, int32_t *value)
+{
     size_t room = strlen(name) + 16;
-    char *own = fa_arena_new(&g->arena, room);
+    char *own = fa_arena_new(&e->graph->arena, room);
     if (!own) return FA_ERR_MEMORY;
     snprintf(own, room, "%s", name);
-    for (int i = 1; fa_graph_find_value(g, own) >= 0; i++) snprintf(own, room, "%s.%d", name, i);
-    *value = g->n_value++;
-    g->value[*value] = (fa_value){.name = own, .producer = -1, .dtype = dtype};
-    return FA_OK;
+    for (int i = 1; fa_graph_find_value(e->graph, own) >= 0; i++) snprintf(own, room, "%s.%d", name, i);
+    return fa_edit_copy_value(e, own, &(fa_value){.dtype = dtype}, value);
 }
 
 fa_status fa_edit_initialiser(fa_edit *e, const char *name, int32_t dtype, int32_t ndim, const int64_t *dim, int32_t *value, void **data)
@@ -90,25 +101,33 @@ fa_status fa_edit_varying(fa_edit *e, const char *name, int32_t ndim, const int6
     return FA_OK;
 }
 
-fa_status fa_edit_node(fa_edit *e, const char *name, const char *op, const char *domain, int32_t opset, int32_t n_in, int32_t n_out, int32_t n_attr, int32_t *node)
+fa_status fa_edit_copy_node(fa_edit *e, const char *name, const fa_node *like, int32_t *node)
 {
     fa_graph *g = e->graph;
-    fa_node *nodes = grow(&g->arena, g->node, g->n_node, &e->node_room, sizeof *nodes);
+    fa_node *nodes = grow(&g->arena, g->node, g->n_node, &e->node_room, sizeof *nodes), n = *like;
     if (!nodes) return FA_ERR_MEMORY;
     g->node = nodes;
-    fa_node n = {.opset = opset, .n_in = n_in, .n_out = n_out, .n_attr = n_attr};
-    n.name = fa_arena_string(&g->arena, name);
-    n.op = fa_arena_string(&g->arena, op);
-    n.domain = fa_arena_string(&g->arena, domain);
-    n.in = fa_arena_array(&g->arena, (size_t)n_in + 1, sizeof *n.in);
-    n.out = fa_arena_array(&g->arena, (size_t)n_out + 1, sizeof *n.out);
-    n.attr = fa_arena_array(&g->arena, (size_t)n_attr + 1, sizeof *n.attr);
-    if (!n.name || !n.op || !n.domain || !n.in || !n.out || !n.attr) return FA_ERR_MEMORY;
-    for (int32_t i = 0; i < n_in; i++) n.in[i] = -1;
-    for (int32_t i = 0; i < n_out; i++) n.out[i] = -1;
+    n.name = name;
+    n.in = fa_arena_array(&g->arena, (size_t)n.n_in + 1, sizeof *n.in);
+    n.out = fa_arena_array(&g->arena, (size_t)n.n_out + 1, sizeof *n.out);
+    if (!n.in || !n.out) return FA_ERR_MEMORY;
+    for (int32_t i = 0; i < n.n_in; i++) n.in[i] = -1;
+    for (int32_t i = 0; i < n.n_out; i++) n.out[i] = -1;
     *node = g->n_node++;
     g->node[*node] = n;
     return FA_OK;
+}
+
+fa_status fa_edit_node(fa_edit *e, const char *name, const char *op, const char *domain, int32_t opset, int32_t n_in, int32_t n_out, int32_t n_attr, int32_t *node)
+{
+    fa_arena *arena = &e->graph->arena;
+    fa_node n = {.opset = opset, .n_in = n_in, .n_out = n_out, .n_attr = n_attr};
+    const char *own = fa_arena_string(arena, name);
+    n.op = fa_arena_string(arena, op);
+    n.domain = fa_arena_string(arena, domain);
+    n.attr = fa_arena_array(arena, (size_t)n_attr + 1, sizeof *n.attr);
+    if (!own || !n.op || !n.domain || !n.attr) return FA_ERR_MEMORY;
+    return fa_edit_copy_node(e, own, &n, node);
 }
 
 void fa_edit_make_initialiser(fa_edit *e, int32_t value, const fa_view *view)

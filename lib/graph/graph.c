@@ -43,6 +43,17 @@ const int64_t *fa_node_ints(const fa_node *node, const char *name, int64_t *coun
     return a ? a->ints : NULL;
 }
 
+const fa_graph *fa_node_body(const fa_node *node, const char *name)
+{
+    const fa_attr *a = attr_of(node, name, FA_ATTR_GRAPH);
+    return a ? a->graph : NULL;
+}
+
+bool fa_node_is_control(const fa_node *node)
+{
+    return !node->domain[0] && (strcmp(node->op, "If") == 0 || strcmp(node->op, "Loop") == 0 || strcmp(node->op, "Scan") == 0);
+}
+
 int32_t fa_graph_find_value(const fa_graph *graph, const char *name)
 {
     for (int32_t i = 0; i < graph->n_value; i++)
@@ -194,6 +205,9 @@ void fa_graph_destroy(fa_graph *graph)
 {
     if (!graph) return;
     fa_context *c = graph->arena.context;
+    for (int32_t n = 0; n < graph->n_node && !graph->base; n++)
+        for (int32_t i = 0; i < graph->node[n].n_attr; i++)
+            if (graph->node[n].attr[i].kind == FA_ATTR_GRAPH) fa_graph_destroy(graph->node[n].attr[i].graph);
     fa_arena_clear(&graph->arena);
     fa_delete(c, graph);
 }

@@ -8,7 +8,7 @@
 /* A network as data: values joined by nodes. Built by a reader or a rewrite, then immutable. Everything lives in its arena, or in that of a
  * graph it was rewritten from (`base`), which it keeps alive. */
 
-typedef enum fa_attr_kind { FA_ATTR_INT, FA_ATTR_FLOAT, FA_ATTR_STRING, FA_ATTR_INTS, FA_ATTR_FLOATS, FA_ATTR_STRINGS, FA_ATTR_TENSOR } fa_attr_kind;
+typedef enum fa_attr_kind { FA_ATTR_INT, FA_ATTR_FLOAT, FA_ATTR_STRING, FA_ATTR_INTS, FA_ATTR_FLOATS, FA_ATTR_STRINGS, FA_ATTR_TENSOR, FA_ATTR_GRAPH } fa_attr_kind;
 
 typedef struct fa_attr {
     const char *name;
@@ -21,6 +21,8 @@ typedef struct fa_attr {
     const float *floats;
     const char *const *strings;
     fa_view tensor; /* storage as for initialisers */
+    struct fa_graph *graph; /* body of If, Loop or Scan. Its inputs are those of the file and then what it reads of the graph around it, which are
+                               the node's inputs [i, i + count) */
 } fa_attr;
 
 typedef struct fa_node {
@@ -74,6 +76,11 @@ static inline const fa_view *fa_graph_constant(const fa_graph *graph, int32_t va
     return v->is_initialiser || (v->varies && v->view.dtype) ? &v->view : NULL;
 }
 
+const struct fa_graph *fa_node_body(const fa_node *node, const char *name);
+
+/* If, Loop or Scan: a node that has bodies instead of an operator, see unroll.h. */
+bool fa_node_is_control(const fa_node *node);
+
 /* Index of a value by name, -1 when there is none. */
 int32_t fa_graph_find_value(const fa_graph *graph, const char *name);
 
@@ -87,7 +94,7 @@ fa_status fa_graph_finish(fa_graph *graph);
 /* XXH3-128 over structure, attributes and canonical weights (float32 unless declared float64), not names. */
 fa_status fa_graph_digest(const fa_graph *graph, uint8_t digest[16]);
 
-/* Frees the graph (allocated with fa_new on arena.context); not its base. */
+/* Frees the graph (allocated with fa_new on arena.context); not its base, nor the bodies of nodes that it has from its base. */
 void fa_graph_destroy(fa_graph *graph);
 
 #endif

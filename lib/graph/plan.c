@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "graph/plan_private.h"
+#include "graph/unroll.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,29 +16,43 @@ const fa_op *fa_op_find(const fa_op_table *table, const fa_node *node)
     return NULL;
 }
 
-fa_status fa_plan_check_ops(const fa_graph *g, const fa_op_table *ops)
-{
+/* A list of nodes without an operator, as far as there is room for it. */
+typedef struct missing {
     char list[12288];
-    size_t at = 0;
-    int32_t missing = 0, told = 0;
+    size_t at;
+    int32_t count, told;
+} missing;
+
+static void list_missing(missing *m, const fa_graph *g, const fa_op_table *ops)
+{
     for (int32_t n = 0; n < g->n_node; n++) {
         const fa_node *node = &g->node[n];
-        if (fa_op_find(ops, node)) continue;
-        missing++;
-        if (at >= sizeof list - 1) continue;
-        int wrote = snprintf(list + at, sizeof list - at, "%s'%s' (%s%s%s, opset %d)", told ? ", " : "", node->name, node->domain, node->domain[0] ? "." : "",
-                             node->op, node->opset);
-        if (wrote < 0 || (size_t)wrote >= sizeof list - at) {
-            list[at] = '\0';
-            at = sizeof list;
+        for (int32_t i = 0; i < node->n_attr; i++)
+            if (node->attr[i].kind == FA_ATTR_GRAPH) list_missing(m, node->attr[i].graph, ops);
+        if (fa_node_is_control(node) || fa_op_find(ops, node)) continue;
+        m->count++;
+        if (m->at >= sizeof m->list - 1) continue;
+        int wrote = snprintf(m->list + m->at, sizeof m->list - m->at, "%s'%s' (%s%s%s, opset %d)", m->told ? ", " : "", node->name, node->domain,
+                             node->domain[0] ? "." : "", node->op, node->opset);
+        if (wrote < 0 || (size_t)wrote >= sizeof m->list - m->at) {
+            m->list[m->at] = '\0';
+            m->at = sizeof m->list;
             continue;
         }
-        at += (size_t)wrote;
-        told++;
+        m->at += (size_t)wrote;
+        m->told++;
     }
-    if (!missing) return FA_OK;
-    if (told < missing) return fa_fail(FA_ERR_UNSUPPORTED, "%d nodes have no operator here: %s and %d more", missing, list, missing - told);
-    return fa_fail(FA_ERR_UNSUPPORTED, "%d node%s no operator here: %s", missing, missing == 1 ? " has" : "s have", list);
+}
+
+fa_status fa_plan_check_ops(const fa_graph *g, const fa_op_table *ops)
+{
+    missing m;
+    m.at = 0;
+    m.count = m.told = 0;
+    list_missing(&m, g, ops);
+    if (!m.count) return FA_OK;
+    if (m.told < m.count) return fa_fail(FA_ERR_UNSUPPORTED, "%d nodes have no operator here: %s and %d more", m.count, m.list, m.count - m.told);
+    return fa_fail(FA_ERR_UNSUPPORTED, "%d node%s no operator here: %s", m.count, m.count == 1 ? " has" : "s have", m.list);
 }
 
 /* An initialiser's elements as the plan's operators want them. */
@@ -253,9 +268,8 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
     return fa_plan_place(p, r->wanted, r->n_wanted);
 }
 
-fa_status fa_plan_create(const fa_plan_request *request, fa_plan **out)
+fa_status fa_plan_create_straight(const fa_plan_request *request, fa_plan **out)
 {
-    FA_TRY(fa_plan_check_ops(request->graph, request->ops));
     fa_context *c = request->context ? request->context : request->graph->arena.context;
     fa_plan *p = fa_new(c, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
@@ -271,10 +285,54 @@ fa_status fa_plan_create(const fa_plan_request *request, fa_plan **out)
     return FA_OK;
 }
 
+static bool has_control(const fa_graph *g)
+{
+    for (int32_t n = 0; n < g->n_node; n++)
+        if (fa_node_is_control(&g->node[n])) return true;
+    return false;
+}
+
+/* Values keep their indices when a graph is unrolled, nodes do not: taps are found again as the producers of their outputs. */
+static fa_status create_unrolled(const fa_plan_request *given, fa_arena *work, fa_plan **out)
+{
+    fa_plan_request r = *given;
+    const fa_graph *base = r.graph;
+    fa_graph *unrolled;
+    int32_t *end = fa_arena_array(work, (size_t)r.n_wanted + 1, sizeof *end), *tap = fa_arena_array(work, (size_t)r.n_tap + 1, sizeof *tap), n_end = 0;
+    if (!end || !tap) return FA_ERR_MEMORY;
+    for (int32_t i = 0; i < r.n_wanted; i++) end[n_end++] = r.wanted[i];
+    if (r.loss >= 0) end[n_end++] = r.loss;
+    FA_TRY(fa_unroll(base, work->context, r.ops, r.inputs, end, n_end, &unrolled));
+    if (unrolled) {
+        r.graph = unrolled;
+        for (int32_t i = 0; i < r.n_tap; i++) tap[i] = unrolled->value[base->node[r.tap[i]].out[0]].producer;
+        r.tap = tap;
+    }
+    fa_status status = fa_plan_create_straight(&r, out);
+    if (status != FA_OK) {
+        fa_unroll_destroy(unrolled, base);
+        return status;
+    }
+    (*out)->unrolled = unrolled;
+    (*out)->base = base;
+    return FA_OK;
+}
+
+fa_status fa_plan_create(const fa_plan_request *request, fa_plan **out)
+{
+    FA_TRY(fa_plan_check_ops(request->graph, request->ops));
+    if (!has_control(request->graph)) return fa_plan_create_straight(request, out);
+    fa_arena work = {.context = request->context ? request->context : request->graph->arena.context};
+    fa_status status = create_unrolled(request, &work, out);
+    fa_arena_clear(&work);
+    return status;
+}
+
 void fa_plan_destroy(fa_plan *plan)
 {
     if (!plan) return;
     fa_context *c = plan->arena.context;
+    fa_unroll_destroy(plan->unrolled, plan->base);
     fa_arena_clear(&plan->arena);
     fa_delete(c, plan);
 }

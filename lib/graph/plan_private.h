@@ -24,6 +24,8 @@ typedef struct fa_step {
 struct fa_plan {
     fa_arena arena;
     const fa_graph *graph;
+    fa_graph *unrolled; /* `graph` when If, Loop or Scan had to go first; `base` is then what the request gave */
+    const fa_graph *base;
     const fa_op_table *ops;
     fa_view *view;      /* [n_value] */
     fa_step *step;      /* [n_node] */
@@ -52,5 +54,8 @@ static inline size_t fa_plan_element_bytes(const fa_plan *plan, const fa_view *v
 
 /* plan_memory.c: lifetimes to offsets. `wanted` as in the request. */
 fa_status fa_plan_place(fa_plan *plan, const int32_t *wanted, int32_t n_wanted);
+
+/* fa_plan_create() for a request that depends on no If, Loop or Scan, and whose operators are known to exist. */
+fa_status fa_plan_create_straight(const fa_plan_request *request, fa_plan **out);
 
 #endif

@@ -26,6 +26,11 @@ static Onnx__AttributeProto__AttributeType type_of(const Onnx__AttributeProto *a
     return TYPE(UNDEFINED);
 }
 
+bool fa_onnx_is_graph(const Onnx__AttributeProto *a)
+{
+    return type_of(a) == TYPE(GRAPH) && a->g;
+}
+
 static fa_status copy(fa_arena *arena, const void *data, size_t count, size_t size, void **out)
 {
     void *p = fa_arena_array(arena, count, size);
@@ -88,6 +93,10 @@ fa_status fa_onnx_attribute(Onnx__AttributeProto *a, const char *folder, fa_aren
         FA_TRY(copy_strings(arena, a, &own.strings));
         break;
     case TYPE(SPARSE_TENSOR): return fa_fail(FA_ERR_UNSUPPORTED, "the tensor is sparse");
+    case TYPE(GRAPH):
+        if (!a->g) return fa_fail(FA_ERR_FORMAT, "the graph is missing");
+        *kept = false;
+        return FA_OK;
     case TYPE(UNDEFINED): return fa_fail(FA_ERR_FORMAT, "it has no value");
     default: *kept = false; return FA_OK;
     }

@@ -109,6 +109,62 @@ def control():
     return m
 
 
+def graph(name, nodes, inputs, outputs, initialisers=()):
+    return h.make_graph(nodes, name, inputs, outputs, initialisers)
+
+
+def branches():
+    """If within If; the branches read the graphs around them."""
+    inner = {"then_branch": graph("sum", [h.make_node("Add", ["x", "w"], ["a"])], [], [value("a", 2)]),
+             "else_branch": graph("minus", [h.make_node("Neg", ["square"], ["b"])], [], [value("b", 2)])}
+    middle = graph("middle", [h.make_node("Mul", ["x", "x"], ["square"]), h.make_node("If", ["q"], ["c"], **inner)], [], [value("c", 2)])
+    other = graph("other", [h.make_node("Identity", ["x"], ["d"])], [], [value("d", 2)])
+    return model([h.make_node("If", ["p"], ["y"], name="choice", then_branch=middle, else_branch=other)],
+                 [value("p", dtype=T.BOOL), value("q", dtype=T.BOOL), value("x", 2)], [value("y", 2)], [numpy_helper.from_array(np.float32([1, 2]), "w")])
+
+
+def loop(rounds=None):
+    """A layer for each round; what the round is decides an If. With `rounds` the number of rounds is an initialiser."""
+    sign = {"then_branch": graph("minus", [h.make_node("Neg", ["t"], ["m"])], [], [value("m", None, 2)]),
+            "else_branch": graph("plus", [h.make_node("Identity", ["t"], ["p"])], [], [value("p", None, 2)])}
+    nodes = [h.make_node("Identity", ["c"], ["on"]), h.make_node("MatMul", ["s", "w"], ["t"], name="layer"),
+             h.make_node("Equal", ["i", "one"], ["second"]), h.make_node("If", ["second"], ["r"], **sign)]
+    body = graph("round", nodes, [value("i", dtype=T.INT64), value("c", dtype=T.BOOL), value("s", None, 2)],
+                 [value("on", dtype=T.BOOL), value("r", None, 2), value("t", None, 2)], [numpy_helper.from_array(np.int64(1), "one")])
+    inputs, w = [value("x", "batch", 2)], [numpy_helper.from_array(np.float32([[0.5, -1], [2, 0.25]]), "w")]
+    if rounds is None:
+        inputs.insert(0, value("n", dtype=T.INT64))
+    else:
+        w.append(numpy_helper.from_array(np.int64(rounds), "n"))
+    return model([h.make_node("Loop", ["n", "", "x"], ["y", "all"], name="rounds", body=body)], inputs, [value("y", "batch", 2), value("all", None, None, 2)], w)
+
+
+def scan():
+    """Backwards along axis 1, and stacked backwards along it."""
+    body = graph("step", [h.make_node("Add", ["s", "e"], ["r"]), h.make_node("Mul", ["r", "e"], ["o"])], [value("s", 2), value("e", 2)],
+                 [value("r", 2), value("o", 2)])
+    return model([h.make_node("Scan", ["s0", "x"], ["y", "z"], body=body, num_scan_inputs=1, scan_input_axes=[1], scan_input_directions=[1],
+                              scan_output_axes=[-1], scan_output_directions=[1])],
+                 [value("s0", 2), value("x", 2, "n")], [value("y", 2), value("z", 2, "n")])
+
+
+def endless():
+    """A loop that ends when its own sum is large enough: nothing that is known beforehand."""
+    body = graph("round", [h.make_node("Add", ["s", "s"], ["r"]), h.make_node("ReduceSum", ["r"], ["sum"], keepdims=0), h.make_node("Less", ["sum", "most"], ["on"])],
+                 [value("i", dtype=T.INT64), value("c", dtype=T.BOOL), value("s", 2)], [value("on", dtype=T.BOOL), value("r", 2)],
+                 [numpy_helper.from_array(np.float32(10), "most")])
+    return model([h.make_node("Loop", ["", "", "x"], ["y"], name="endless", body=body)], [value("x", 2)], [value("y", 2)])
+
+
+def deep():
+    """More bodies within bodies than anybody writes."""
+    body = graph("last", [h.make_node("Neg", ["x"], ["y9"])], [], [value("y9", 2)])
+    for i in range(8, -1, -1):
+        body = graph("g%d" % i, [h.make_node("If", ["p"], ["y%d" % i], then_branch=body, else_branch=body if i > 7 else graph(
+            "e%d" % i, [h.make_node("Neg", ["x"], ["z%d" % i])], [], [value("z%d" % i, 2)]))], [], [value("y%d" % i, 2)])
+    return model(list(body.node), [value("p", dtype=T.BOOL), value("x", 2)], [value("y0", 2)])
+
+
 def unsupported():
     sparse = h.make_sparse_tensor(h.make_tensor("sparse", T.FLOAT, [1], [2.0]), h.make_tensor("at", T.INT64, [1], [3]), [5])
     nodes = [h.make_node("Constant", [], ["c"], name="text", value=h.make_tensor("t", T.STRING, [1], [b"words"]))]
@@ -132,7 +188,8 @@ def external():
 
 
 SEEDS = {"mlp": mlp(), "unsorted": unsorted(), "old": old(), "first": first(), "raw": encodings(True), "lists": encodings(False),
-         "constants": constants(), "control": control(), "unsupported": unsupported(), "external": external()}
+         "constants": constants(), "control": control(), "unsupported": unsupported(), "external": external(),
+         "branches": branches(), "loop": loop(), "rounds": loop(3), "scan": scan(), "endless": endless(), "deep": deep()}
 os.makedirs(FOLDER, exist_ok=True)
 for name, m in SEEDS.items():
     with open(os.path.join(FOLDER, name + ".onnx"), "wb") as f:

@@ -40,6 +40,9 @@ static void check_graph(const fa_graph *g)
         for (int32_t k = 0; k < n->n_attr; k++) {
             check(*n->attr[k].name);
             if (n->attr[k].kind == FA_ATTR_TENSOR) check_view(&n->attr[k].tensor);
+            if (n->attr[k].kind != FA_ATTR_GRAPH) continue;
+            check(n->attr[k].i >= 0 && n->attr[k].count >= 0 && n->attr[k].i + n->attr[k].count <= n->n_in && n->attr[k].count <= n->attr[k].graph->n_input);
+            check_graph(n->attr[k].graph);
         }
     }
     for (int32_t i = 0; i < g->n_input; i++) check(g->input[i] >= 0 && g->input[i] < g->n_value);

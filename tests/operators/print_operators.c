@@ -51,6 +51,9 @@ static void print(FILE *out)
         else fprintf(out, "to %d", rows[i].until);
         fprintf(out, " | %s |\n", rows[i].gradient ? "yes" : "-");
     }
+    fprintf(out, "\nIf (1 on), Loop (1 on) and Scan (9 on) are unrolled: their bodies are copied into the graph around them where the branch or the number of\n"
+                 "rounds is known beforehand, from initialisers when a model is loaded, from shapes and bound inputs when it is planned. Layers in what\n"
+                 "initialisers decide are layers of the model.\n");
     fprintf(out, "\n%zu rows. A model that needs more gets one error that lists every node without an operator.\n", n);
 }
 

@@ -168,7 +168,13 @@ START_TEST(test_control_flow_is_kept)
     fa_graph *g = read_ok("control.onnx");
     ck_assert_int_eq(g->n_node, 3);
     ck_assert_str_eq(g->node[0].op, "If");
-    ck_assert_int_eq(g->node[0].n_attr, 0);
+    /* Both branches read x, which the node then reads too. */
+    const fa_graph *branch = fa_node_body(&g->node[0], "else_branch");
+    const fa_attr *a = fa_node_attr(&g->node[0], "else_branch");
+    ck_assert(branch && branch->n_input == 1 && branch->n_node == 1 && branch->n_output == 1);
+    ck_assert_str_eq(branch->value[branch->input[0]].name, "x");
+    ck_assert(g->node[0].n_in == 3 && a->count == 1 && (a->i == 1 || a->i == 2));
+    ck_assert_str_eq(g->value[g->node[0].in[a->i]].name, "x");
     ck_assert_str_eq(g->node[1].domain, "org.example");
     ck_assert_int_eq(g->node[1].opset, 1);
     ck_assert_int_eq(g->node[1].n_out, 3);

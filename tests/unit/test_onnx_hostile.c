@@ -2,10 +2,14 @@
 /* Files made to hurt, and memory that runs out. */
 #include "onnx_message.h"
 
+#include "base/error.h"
+#include "graph/plan.h"
+#include "ops/table.h"
+
 #include <stdlib.h>
 #include <time.h>
 
-static const char *const seeds[] = {"mlp.onnx", "unsorted.onnx", "old.onnx", "first.onnx", "raw.onnx", "lists.onnx", "constants.onnx", "control.onnx",
+static const char *const seeds[] = {"mlp.onnx", "unsorted.onnx", "old.onnx", "first.onnx", "raw.onnx", "lists.onnx", "constants.onnx", "control.onnx", "branches.onnx", "loop.onnx", "scan.onnx",
                                     "unsupported.onnx", "external.onnx", "tensor.pb"};
 enum { SEEDS = sizeof seeds / sizeof seeds[0] };
 
@@ -318,6 +322,21 @@ static fa_status read_model(fa_context *context, const char *path)
     return status;
 }
 
+/* Reads a model without open dimensions but one, and plans it: If, Loop and Scan are unrolled on the way. */
+static fa_status plan_model(fa_context *context, const char *path)
+{
+    fa_graph *g;
+    fa_plan *plan = NULL;
+    fa_view x = {.dtype = FA_FLOAT32};
+    FA_TRY(fa_onnx_read_file(context, path, &g));
+    fa_view_set_shape(&x, 2, (int64_t[]){1, 2});
+    fa_plan_request r = {.graph = g, .ops = &fa_op_table_f32, .inputs = &x, .wanted = g->output, .n_wanted = g->n_output, .loss = g->output[0]};
+    fa_status status = fa_plan_create(&r, &plan);
+    fa_plan_destroy(plan);
+    fa_graph_destroy(g);
+    return status;
+}
+
 static fa_status read_tensor(fa_context *context, const char *path)
 {
     uint8_t data[256];
@@ -333,7 +352,7 @@ static fa_status read_tensor(fa_context *context, const char *path)
 
 START_TEST(test_out_of_memory)
 {
-    static const char *const names[] = {"mlp.onnx", "old.onnx", "raw.onnx", "lists.onnx", "constants.onnx", "control.onnx"};
+    static const char *const names[] = {"mlp.onnx", "old.onnx", "raw.onnx", "lists.onnx", "constants.onnx", "control.onnx", "branches.onnx", "scan.onnx"};
     char path[1024], clean[] = FA_SOURCE_ROOT "/examples/models/clean.onnx";
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/tests/fuzz/corpus/onnx/%s", FA_SOURCE_ROOT, names[i]);
@@ -341,6 +360,10 @@ START_TEST(test_out_of_memory)
     }
     snprintf(path, sizeof path, "%s/tests/fuzz/corpus/onnx/unsupported.onnx", FA_SOURCE_ROOT);
     sweep(read_model, path, FA_ERR_UNSUPPORTED);
+    snprintf(path, sizeof path, "%s/tests/fuzz/corpus/onnx/deep.onnx", FA_SOURCE_ROOT);
+    sweep(read_model, path, FA_ERR_LIMIT);
+    snprintf(path, sizeof path, "%s/tests/fuzz/corpus/onnx/rounds.onnx", FA_SOURCE_ROOT);
+    sweep(plan_model, path, FA_OK);
     sweep(read_tensor, "tensor.pb", FA_OK);
     FILE *f = fopen(clean, "rb");
     if (!f) return;
