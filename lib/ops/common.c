@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/ops.h"
 
+#include <string.h>
+
 fa_status FA_R(fa_op_need)(const fa_op_setup *s, int32_t min_in, int32_t max_in, int32_t max_out)
 {
     if (s->n_in < min_in || s->n_in > max_in) return fa_fail(FA_ERR_FORMAT, "%d inputs where %d to %d are taken", s->n_in, min_in, max_in);
@@ -42,6 +44,24 @@ fa_status FA_R(fa_op_axis)(int64_t axis, int32_t ndim, int32_t *out)
     if (axis < -ndim || axis >= ndim) return fa_fail(FA_ERR_SHAPE, "axis %lld of a tensor with %d dimensions", (long long)axis, ndim);
     *out = (int32_t)(axis < 0 ? axis + ndim : axis);
     return FA_OK;
+}
+
+void FA_R(fa_op_around)(const fa_view *v, int32_t axis, int64_t *outer, int64_t *n, int64_t *inner)
+{
+    *outer = *inner = 1;
+    *n = v->dim[axis];
+    for (int32_t d = 0; d < v->ndim; d++) *(d < axis ? outer : inner) *= d == axis ? 1 : v->dim[d];
+}
+
+fa_status FA_R(fa_op_choice)(const fa_op_setup *s, const char *attribute, const char *fallback, const char *const *names, int32_t n, int32_t *out)
+{
+    const char *text = fa_node_string(s->node, attribute, fallback);
+    for (int32_t i = 0; i < n; i++) {
+        if (strcmp(text, names[i]) != 0) continue;
+        *out = i;
+        return FA_OK;
+    }
+    return fa_fail(FA_ERR_FORMAT, "%s is '%.40s'", attribute, text);
 }
 
 void FA_R(fa_op_strides)(const fa_view *v, int64_t *stride)

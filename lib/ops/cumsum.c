@@ -20,8 +20,9 @@ static fa_status prepare(fa_op_setup *s)
     FA_TRY(FA_R(fa_op_axis)(asked[0], x->ndim, &axis));
     sums *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
-    *p = (sums){1, x->dim[axis], 1, fa_node_int(s->node, "exclusive", 0) != 0, fa_node_int(s->node, "reverse", 0) != 0};
-    for (int32_t d = 0; d < x->ndim; d++) *(d < axis ? &p->outer : &p->inner) *= d == axis ? 1 : x->dim[d];
+    p->exclusive = fa_node_int(s->node, "exclusive", 0) != 0;
+    p->reverse = fa_node_int(s->node, "reverse", 0) != 0;
+    FA_R(fa_op_around)(x, axis, &p->outer, &p->n, &p->inner);
     s->params = p;
     return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);
 }

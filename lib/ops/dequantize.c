@@ -19,10 +19,10 @@ static fa_status prepare(fa_op_setup *s)
     if (!p) return FA_ERR_MEMORY;
     *p = (steps){1, 1};
     if (scale->ndim == 1 && scale->count != 1) {
+        int64_t outer;
         int32_t axis;
         FA_TRY(FA_R(fa_op_axis)(fa_node_int(s->node, "axis", 1), x->ndim, &axis));
-        p->n = x->dim[axis];
-        for (int32_t d = axis + 1; d < x->ndim; d++) p->inner *= x->dim[d];
+        FA_R(fa_op_around)(x, axis, &outer, &p->n, &p->inner);
     }
     FA_TRY(FA_R(fa_op_need_count)(s, 1, p->n));
     if (zero) FA_TRY(FA_R(fa_op_need_count)(s, 2, p->n));

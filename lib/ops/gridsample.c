@@ -3,7 +3,6 @@
 #include "ops/walk.h"
 
 #include <math.h>
-#include <string.h>
 
 /*
  * GridSample of images: the value of input 0 [n, channels, height, width] at the points of a grid [n, rows, columns, 2] that holds x and y, from -1
@@ -24,17 +23,6 @@ typedef struct taps {
     double weight[4], slope[4];
 } taps;
 
-static fa_status read_name(const fa_op_setup *s, const char *attribute, const char *const *names, int32_t n, int32_t *out)
-{
-    const char *text = fa_node_string(s->node, attribute, names[0]);
-    for (int32_t i = 0; i < n; i++) {
-        if (strcmp(text, names[i]) != 0) continue;
-        *out = i % 3;
-        return FA_OK;
-    }
-    return fa_fail(FA_ERR_FORMAT, "%s is '%.40s'", attribute, text);
-}
-
 static fa_status prepare(fa_op_setup *s)
 {
     static const char *const modes[] = {"bilinear", "nearest", "bicubic", "linear", "nearest", "cubic"}, *const paddings[] = {"zeros", "border", "reflection"};
@@ -49,8 +37,9 @@ static fa_status prepare(fa_op_setup *s)
     }
     sampler *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
-    FA_TRY(read_name(s, "mode", modes, 6, &p->mode));
-    FA_TRY(read_name(s, "padding_mode", paddings, 3, &p->padding));
+    FA_TRY(FA_R(fa_op_choice)(s, "mode", modes[0], modes, 6, &p->mode));
+    FA_TRY(FA_R(fa_op_choice)(s, "padding_mode", paddings[0], paddings, 3, &p->padding));
+    p->mode %= 3; /* the names before operator set 20, and since */
     p->align = fa_node_int(s->node, "align_corners", 0) != 0;
     p->n = x->dim[0];
     p->channels = x->dim[1];

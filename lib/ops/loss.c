@@ -2,36 +2,25 @@
 #include "ops/walk.h"
 
 #include <math.h>
-#include <string.h>
 
 /*
  * NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss: -weight[t] log p[t] at each place of scores [n, classes, ...], t the place's label. The
  * first takes log-probabilities as input 0, the second makes them from scores and gives them as output 1. `mean` divides by the labels' weights.
  * A label equal to ignore_index counts for nothing; any other that is no class gives NaN and takes no gradient.
  */
-typedef enum reduction { MEAN, SUM, NONE } reduction;
+enum { MEAN, SUM, NONE };
 
 typedef struct loss {
     int64_t n, classes, inner;
-    reduction reduction;
+    int32_t reduction;
     bool softmax, ignores;
     int64_t ignored;
 } loss;
 
-static fa_status read_reduction(const fa_op_setup *s, reduction *out)
-{
-    static const char *const names[] = {"mean", "sum", "none"};
-    const char *text = fa_node_string(s->node, "reduction", "mean");
-    for (int32_t i = 0; i < 3; i++) {
-        if (strcmp(text, names[i]) != 0) continue;
-        *out = (reduction)i;
-        return FA_OK;
-    }
-    return fa_fail(FA_ERR_FORMAT, "reduction is '%.40s'", text);
-}
-
 static fa_status prepare(fa_op_setup *s, bool softmax)
 {
+    static const char *const reductions[] = {"mean", "sum", "none"};
+    int32_t reduction;
     FA_TRY(FA_R(fa_op_need)(s, 2, 3, softmax ? 2 : 1));
     const fa_view *x = s->in[0], *label = s->in[1], *weight = s->n_in > 2 ? s->in[2] : NULL;
     if (!fa_dtype_is_real(x->dtype) || (weight && !fa_dtype_is_real(weight->dtype)))
@@ -47,8 +36,8 @@ static fa_status prepare(fa_op_setup *s, bool softmax)
     if (weight) FA_TRY(FA_R(fa_op_need_count)(s, 2, x->dim[1]));
     loss *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
-    FA_TRY(read_reduction(s, &p->reduction));
-    *p = (loss){.n = x->dim[0], .classes = x->dim[1], .inner = 1, .reduction = p->reduction, .softmax = softmax};
+    FA_TRY(FA_R(fa_op_choice)(s, "reduction", "mean", reductions, 3, &reduction));
+    *p = (loss){.n = x->dim[0], .classes = x->dim[1], .inner = 1, .reduction = reduction, .softmax = softmax};
     for (int32_t d = 2; d < x->ndim; d++) p->inner *= x->dim[d];
     p->ignores = fa_node_attr(s->node, "ignore_index") != NULL;
     p->ignored = fa_node_int(s->node, "ignore_index", 0);

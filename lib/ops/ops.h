@@ -50,6 +50,10 @@ fa_status FA_R(fa_op_need_count)(const fa_op_setup *s, int32_t input, int64_t co
 fa_status FA_R(fa_op_constant_ints)(const fa_op_setup *s, int32_t input, const char *what, const int64_t **data, int64_t *count);
 /* Negative axes count from the end; FA_ERR_SHAPE when out of range. */
 fa_status FA_R(fa_op_axis)(int64_t axis, int32_t ndim, int32_t *out);
+/* The tensor as [outer, n, inner] around an axis. */
+void FA_R(fa_op_around)(const fa_view *v, int32_t axis, int64_t *outer, int64_t *n, int64_t *inner);
+/* Which of `names` a string attribute is; FA_ERR_FORMAT for another. */
+fa_status FA_R(fa_op_choice)(const fa_op_setup *s, const char *attribute, const char *fallback, const char *const *names, int32_t n, int32_t *out);
 /* Row-major strides in elements. */
 void FA_R(fa_op_strides)(const fa_view *v, int64_t *stride);
 

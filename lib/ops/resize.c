@@ -3,7 +3,6 @@
 #include "ops/walk.h"
 
 #include <math.h>
-#include <string.h>
 
 /*
  * Resize, and Upsample before it. Along each axis an output element is a weighted sum of a few input elements, its taps; along all axes together
@@ -36,17 +35,6 @@ typedef struct target {
     int64_t out;
 } target;
 
-static fa_status read_name(const fa_op_setup *s, const char *attribute, const char *fallback, const char *const *names, int32_t n, int32_t *out)
-{
-    const char *text = fa_node_string(s->node, attribute, fallback);
-    for (int32_t i = 0; i < n; i++) {
-        if (strcmp(text, names[i]) != 0) continue;
-        *out = i;
-        return FA_OK;
-    }
-    return fa_fail(FA_ERR_UNSUPPORTED, "%s is '%.40s'", attribute, text);
-}
-
 static fa_status read_modes(const fa_op_setup *s, resize *p)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic", "bilinear"};
@@ -54,10 +42,10 @@ static fa_status read_modes(const fa_op_setup *s, resize *p)
                                               "half_pixel_symmetric"};
     static const char *const nearest[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
     bool old = s->node->opset < 11;
-    FA_TRY(read_name(s, "mode", "nearest", modes, 4, &p->mode));
+    FA_TRY(FA_R(fa_op_choice)(s, "mode", "nearest", modes, 4, &p->mode));
     if (p->mode > CUBIC) p->mode = LINEAR; /* the name in operator set 1 */
-    FA_TRY(read_name(s, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel", coordinates, 7, &p->coordinates));
-    FA_TRY(read_name(s, "nearest_mode", old ? "floor" : "round_prefer_floor", nearest, 4, &p->nearest));
+    FA_TRY(FA_R(fa_op_choice)(s, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel", coordinates, 7, &p->coordinates));
+    FA_TRY(FA_R(fa_op_choice)(s, "nearest_mode", old ? "floor" : "round_prefer_floor", nearest, 4, &p->nearest));
     if (fa_node_int(s->node, "antialias", 0)) return fa_fail(FA_ERR_UNSUPPORTED, "antialias");
     p->exclude_outside = fa_node_int(s->node, "exclude_outside", 0) != 0;
     p->cubic_a = (double)fa_node_float(s->node, "cubic_coeff_a", -0.75F);
@@ -112,7 +100,7 @@ static fa_status by_sizes(const fa_op_setup *s, const int64_t *size, int64_t n, 
     static const char *const policies[] = {"stretch", "not_larger", "not_smaller"};
     int32_t policy, d;
     double common = 0;
-    FA_TRY(read_name(s, "keep_aspect_ratio_policy", "stretch", policies, 3, &policy));
+    FA_TRY(FA_R(fa_op_choice)(s, "keep_aspect_ratio_policy", "stretch", policies, 3, &policy));
     FA_TRY(check_count(s, "sizes", n));
     for (int64_t i = 0; i < n; i++) {
         FA_TRY(axis_of(s, i, &d));

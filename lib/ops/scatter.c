@@ -8,26 +8,14 @@
  * (input 1) name. Updates come in order: of two put at one place the later stays. Indices known beforehand are checked then; an update whose
  * computed index lies outside its axis is left out.
  */
-typedef enum reduction { PUT, ADD, MUL, MAX, MIN } reduction;
+enum { PUT, ADD, MUL, MAX, MIN };
 
 typedef struct scatter {
-    reduction reduction;
+    int32_t reduction;
     int64_t depth, inner; /* ScatterND: tuples of `depth` indices name runs of `inner`; ScatterElements: depth 0 */
     int64_t dim[FA_MAX_DIMS], stride[FA_MAX_DIMS]; /* of the input */
     int32_t axis, ndim;
 } scatter;
-
-static fa_status read_reduction(const fa_op_setup *s, reduction *out)
-{
-    static const char *const names[] = {"none", "add", "mul", "max", "min"};
-    const char *text = s->node->opset < 16 ? "none" : fa_node_string(s->node, "reduction", "none");
-    for (int32_t i = 0; i < (s->node->opset < 18 ? 3 : 5); i++) {
-        if (strcmp(text, names[i]) != 0) continue;
-        *out = (reduction)i;
-        return FA_OK;
-    }
-    return fa_fail(FA_ERR_FORMAT, "reduction is '%.40s'", text);
-}
 
 static fa_status does_not_fit(const fa_op_setup *s)
 {
@@ -39,6 +27,8 @@ static fa_status does_not_fit(const fa_op_setup *s)
 
 static fa_status prepare(fa_op_setup *s, scatter **out)
 {
+    static const char *const reductions[] = {"none", "add", "mul", "max", "min"};
+    const int32_t opset = s->node->opset;
     FA_TRY(FA_R(fa_op_need)(s, 3, 3, 1));
     const fa_view *x = s->in[0], *index = s->in[1], *update = s->in[2];
     if (fa_dtype_is_real(index->dtype) || index->dtype == FA_BOOL) return fa_fail(FA_ERR_DTYPE, "indices (input 1) are %s", fa_dtype_name(index->dtype));
@@ -46,7 +36,7 @@ static fa_status prepare(fa_op_setup *s, scatter **out)
         return fa_fail(FA_ERR_DTYPE, "updates of %s to an input of %s", fa_dtype_name(update->dtype), fa_dtype_name(x->dtype));
     scatter *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
-    FA_TRY(read_reduction(s, &p->reduction));
+    if (opset >= 16) FA_TRY(FA_R(fa_op_choice)(s, "reduction", "none", reductions, opset < 18 ? 3 : 5, &p->reduction));
     FA_R(fa_op_strides)(x, p->stride);
     memcpy(p->dim, x->dim, sizeof p->dim);
     p->ndim = x->ndim;
@@ -112,7 +102,7 @@ static int64_t place(const fa_op_call *c, int64_t u)
     return at;
 }
 
-static fa_real join(reduction how, fa_real x, fa_real y)
+static fa_real join(int32_t how, fa_real x, fa_real y)
 {
     switch (how) {
     case ADD: return x + y;
@@ -123,7 +113,7 @@ static fa_real join(reduction how, fa_real x, fa_real y)
     }
 }
 
-static int64_t join_ints(reduction how, int64_t x, int64_t y)
+static int64_t join_ints(int32_t how, int64_t x, int64_t y)
 {
     switch (how) {
     case ADD: return (int64_t)((uint64_t)x + (uint64_t)y);
@@ -154,7 +144,7 @@ static void forward(const fa_op_call *c)
 
 /* What one operand `v` at place `at` has counted into the scratch, and its share of the gradient afterwards. */
 typedef struct tally {
-    reduction reduction;
+    int32_t reduction;
     double *product, *zeros;  /* MUL: of the operands that are not 0, and how many are; MAX, MIN: `zeros` counts those that equal the result */
     const fa_real *result;
 } tally;

@@ -43,8 +43,8 @@ static fa_status compress_prepare(fa_op_setup *s)
     if (!flat) FA_TRY(FA_R(fa_op_axis)(fa_node_int(s->node, "axis", 0), x->ndim, &axis));
     FA_TRY(new_selection(s, condition->count, &p));
     p->outer = p->inner = 1;
-    p->n = flat ? x->count : x->dim[axis];
-    for (int32_t d = 0; d < x->ndim && !flat; d++) *(d < axis ? &p->outer : &p->inner) *= d == axis ? 1 : x->dim[d];
+    p->n = x->count;
+    if (!flat) FA_R(fa_op_around)(x, axis, &p->outer, &p->n, &p->inner);
     if (condition->count > p->n) return fa_fail(FA_ERR_SHAPE, "%lld conditions for %lld elements", (long long)condition->count, (long long)p->n);
     for (int64_t i = 0; i < condition->count; i++)
         if (!is_zero(condition, i)) p->place[p->count++] = i;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ops/walk.h"
 
+#include <string.h>
+
 /* TopK: the k largest (or smallest) elements along an axis and where they stood, in order; of equal ones the earlier comes first, NaN is above
  * everything. k is an attribute in operator set 1, an input known at plan time from 10 on. Scratch holds a row's places twice, for merging. */
 
@@ -26,11 +28,11 @@ static fa_status prepare(fa_op_setup *s)
     if (k < 0 || k > x->dim[axis]) return fa_fail(FA_ERR_SHAPE, "the first %lld of axis %d with %lld elements", (long long)k, axis, (long long)x->dim[axis]);
     top *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
-    *p = (top){1, x->dim[axis], 1, k, fa_node_int(s->node, "largest", 1) != 0};
-    for (int32_t d = 0; d < x->ndim; d++) {
-        dim[d] = d == axis ? k : x->dim[d];
-        if (d != axis) *(d < axis ? &p->outer : &p->inner) *= dim[d];
-    }
+    p->k = k;
+    p->largest = fa_node_int(s->node, "largest", 1) != 0;
+    FA_R(fa_op_around)(x, axis, &p->outer, &p->n, &p->inner);
+    memcpy(dim, x->dim, sizeof dim);
+    dim[axis] = k;
     s->params = p;
     s->scratch = 2 * (size_t)p->n * sizeof(int64_t);
     if (s->n_out > 1) FA_TRY(FA_R(fa_op_set)(&s->out[1], FA_INT64, x->ndim, dim));

@@ -53,7 +53,7 @@ static void print(FILE *out)
     }
     fprintf(out, "\nIf (1 on), Loop (1 on) and Scan (9 on) are unrolled: their bodies are copied into the graph around them where the branch or the number of\n"
                  "rounds is known beforehand, from initialisers when a model is loaded, from shapes and bound inputs when it is planned. Layers in what\n"
-                 "initialisers decide are layers of the model.\n");
+                 "initialisers decide are layers of the model. RoiAlign gives no gradient to its regions, as usual.\n");
     fprintf(out, "\n%zu rows. A model that needs more gets one error that lists every node without an operator.\n", n);
 }
 
