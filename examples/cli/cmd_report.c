@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "json.h"
 #include "report_manifest.h"
+#include "report_mechanisms.h"
 
 #include <fcntl.h>
 #include <errno.h>
@@ -53,7 +54,10 @@ static const char doc[] =
     "  {\"title\": \"...\", \"classes\": [\"cat\", \"dog\"], \"cases\": [{\"name\": \"patch\",\n"
     "   \"about\": \"...\", \"model\": \"a.onnx\", \"sketch\": \"a.fattr\",\n"
     "   \"references\": \"r.npz\", \"calibration\": \"c.npz\", \"clean\": \"x.npz\",\n"
-    "   \"anomalous\": \"t.npz\"}]}";
+    "   \"anomalous\": \"t.npz\"}],\n"
+    "   \"mechanisms\": {\"name\": \"...\", \"model\": \"b.onnx\", \"sketch\": \"b.fattr\",\n"
+    "    \"inputs\": [{\"name\": \"patch\", \"file\": \"t.npz\"}, ...]}}\n"
+    "`mechanisms`, which may be left out, adds a map of flagged inputs, grouped.";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -158,7 +162,13 @@ static int print_json(const report *r)
                                                "forward_ms", json_number(c->forward_ms), "score_ms", json_number(c->score_ms),
                                                "detectors", detectors));
     }
-    return json_print(json_pack("{s:s,s:f,s:o}", "title", r->title, "alpha", r->alpha, "cases", cases));
+    json_t *page = json_pack("{s:s,s:f,s:o}", "title", r->title, "alpha", r->alpha, "cases", cases);
+    const report_mechanisms *m = r->mechanisms;
+    if (page && m) {
+        json_object_set_new(page, "mechanisms", json_pack("{s:s,s:I,s:I,s:I,s:o}", "name", m->name, "flagged", (json_int_t)m->flagged, "groups", (json_int_t)m->groups,
+                                                          "large_groups", (json_int_t)m->shown, "adjusted_rand_index", json_number(m->agreement)));
+    }
+    return json_print(page);
 }
 
 static void print_text(const report *r, const char *path)
@@ -176,6 +186,11 @@ static void print_text(const report *r, const char *path)
         const detector *d = &c->detector[DETECTOR_CONE];
         if (c->sketch.calibration_count) printf("  %5.1f %%  %10.1f %%\n", 100 * d->tpr, 100 * d->fpr);
         else printf("  %7s  %12s\n", "-", "-");
+    }
+    const report_mechanisms *m = r->mechanisms;
+    if (m) {
+        printf("%s: %lld flagged inputs of %d kinds in %lld groups, %lld of them large; adjusted Rand index %.3f\n", m->name, (long long)m->flagged, (int)m->kinds, (long long)m->groups,
+               (long long)m->shown, m->agreement);
     }
     printf("page written to %s\n", path);
 }
@@ -195,10 +210,13 @@ int cmd_report(int argc, char **argv)
     if (c.title) r->title = c.title;
     if (code == EXIT_DONE && !(r->result = calloc((size_t)r->count, sizeof *r->result))) code = say_error("out of memory");
     for (int32_t i = 0; i < r->count && code == EXIT_DONE; i++) code = report_case_run(r, &r->spec[i], &r->result[i]);
+    if (code == EXIT_DONE && r->mechanisms) code = report_mechanisms_run(r, r->mechanisms);
     if (code == EXIT_DONE) code = save(r, c.to);
     if (code == EXIT_DONE && c.json) code = print_json(r);
     else if (code == EXIT_DONE) print_text(r, c.to);
     for (int32_t i = 0; r->result && i < r->count; i++) report_case_destroy(&r->result[i]);
+    if (r->mechanisms) report_mechanisms_destroy(r->mechanisms);
+    free(r->mechanisms);
     free(r->result);
     free(r->spec);
     free(r->classes);

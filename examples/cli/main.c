@@ -13,6 +13,7 @@ static const struct command {
     {"merge", cmd_merge, "join trace sketches with different chains into one"},
     {"score", cmd_score, "score inputs: are their outputs attributable to the trusted ones?"},
     {"evaluate", cmd_evaluate, "measure how well anomalous inputs are told from clean ones"},
+    {"mechanisms", cmd_mechanisms, "group flagged inputs by what made their outputs"},
     {"inspect", cmd_inspect, "show what a model or a sketch holds"},
     {"features", cmd_features, "save any inner value of a network, input by input"},
     {"report", cmd_report, "write an HTML page with pictures of what was found and why"},
@@ -55,7 +56,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     if (strcmp(name, "--usage") == 0) {
-        puts("Usage: fattr {build|merge|score|evaluate|inspect|features|report|bench} [OPTION...]");
+        puts("Usage: fattr {build|merge|score|evaluate|mechanisms|inspect|features|report|bench} [OPTION...]");
         return EXIT_DONE;
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {

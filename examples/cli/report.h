@@ -56,6 +56,7 @@ typedef struct report {
     report_spec *spec;
     report_case *result;
     int32_t count;
+    struct report_mechanisms *mechanisms; /* report_mechanisms.h; NULL: none asked for */
 } report;
 
 extern const char *const detector_name[DETECTORS]; /* for people */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report_manifest.h"
 
+#include "report_mechanisms.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +23,7 @@ static const struct key {
     {"output", offsetof(report_spec, output), false, false},
 };
 #define KEYS (sizeof keys / sizeof *keys)
+#define MOST_KINDS 64
 
 static const char *beside(manifest *m, const char *manifest_path, const char *name)
 {
@@ -78,9 +81,45 @@ static int read_image(const char *path, json_t *list, report *r)
     return good ? EXIT_DONE : say_error("%s: 'image' is neither [height, width] nor [channels, height, width], up to 1024", path);
 }
 
+/* The map of mechanisms: a network, its sketch, and inputs of several kinds. */
+static int read_mechanisms(const char *path, json_t *object, report *r, manifest *m)
+{
+    static const char *const texts[] = {"name", "about", "model", "sketch", "output", "inputs"};
+    const char *key;
+    json_t *value, *inputs = json_object_get(object, "inputs");
+    if (!object) return EXIT_DONE;
+    if (!json_is_object(object)) return say_error("%s: 'mechanisms' is no object", path);
+    json_object_foreach(object, key, value) {
+        size_t k = 0;
+        while (k < sizeof texts / sizeof *texts && strcmp(key, texts[k]) != 0) k++;
+        if (k == sizeof texts / sizeof *texts) return say_error("%s: mechanisms: unknown key '%s'", path, key);
+        if (value != inputs && !json_is_string(value)) return say_error("%s: mechanisms: '%s' is no text", path, key);
+    }
+    size_t kinds = json_array_size(inputs);
+    if (!kinds || kinds > MOST_KINDS) return say_error("%s: mechanisms: 'inputs' is no list of up to %d kinds", path, MOST_KINDS);
+    report_mechanisms *o = r->mechanisms = calloc(1, sizeof *o);
+    if (!o || !(o->kind = calloc(kinds, sizeof *o->kind))) return say_error("out of memory");
+    o->kinds = (int32_t)kinds;
+    o->name = json_string_value(json_object_get(object, "name"));
+    o->about = json_string_value(json_object_get(object, "about"));
+    o->output = json_string_value(json_object_get(object, "output"));
+    const char *model = json_string_value(json_object_get(object, "model")), *sketch = json_string_value(json_object_get(object, "sketch"));
+    if (!o->name || !model || !sketch) return say_error("%s: mechanisms has no 'name', 'model' or 'sketch'", path);
+    o->model = beside(m, path, model);
+    o->sketch = beside(m, path, sketch);
+    for (size_t k = 0; k < kinds; k++) {
+        json_t *kind = json_array_get(inputs, k);
+        const char *file = json_string_value(json_object_get(kind, "file"));
+        o->kind[k].name = json_string_value(json_object_get(kind, "name"));
+        if (!o->kind[k].name || !file) return say_error("%s: mechanisms: kind %d has no 'name' or 'file'", path, (int)k + 1);
+        if (!(o->kind[k].file = beside(m, path, file))) return say_error("out of memory");
+    }
+    return o->model && o->sketch ? EXIT_DONE : say_error("out of memory");
+}
+
 static int read_root(const char *path, report *r, manifest *m)
 {
-    static const char *const known[] = {"title", "classes", "alpha", "scale", "image", "cases"};
+    static const char *const known[] = {"title", "classes", "alpha", "scale", "image", "cases", "mechanisms"};
     const char *key;
     json_t *value, *cases = json_object_get(m->root, "cases");
     json_object_foreach(m->root, key, value) {
@@ -96,12 +135,13 @@ static int read_root(const char *path, report *r, manifest *m)
     if (!(r->alpha > 0 && r->alpha < 1)) return say_error("%s: 'alpha' is no number between 0 and 1", path);
     if (r->scale == 0) return say_error("%s: 'scale' is no number other than 0", path);
     r->spec = calloc(count, sizeof *r->spec);
-    m->path = calloc(count * KEYS, sizeof *m->path);
+    m->path = calloc(count * KEYS + MOST_KINDS + 2, sizeof *m->path);
     if (!r->spec || !m->path) return say_error("out of memory");
     r->count = (int32_t)count;
     for (int32_t i = 0; i < r->count; i++) {
         if (read_case(path, i, json_array_get(cases, (size_t)i), m, &r->spec[i]) != EXIT_DONE) return EXIT_FAILED;
     }
+    if (read_mechanisms(path, json_object_get(m->root, "mechanisms"), r, m) != EXIT_DONE) return EXIT_FAILED;
     if (read_image(path, json_object_get(m->root, "image"), r) != EXIT_DONE) return EXIT_FAILED;
     return read_classes(path, json_object_get(m->root, "classes"), r);
 }

@@ -11,9 +11,10 @@
  *
  *     {"title": "...", "classes": ["T-shirt", ...], "alpha": 0.05, "scale": 1, "image": [28, 28],
  *      "cases": [{"name": "BadNets", "about": "...", "model": "a.onnx", "sketch": "a.fattr", "references": "r.npz", "calibration": "c.npz",
- *                 "clean": "x.npz", "anomalous": "t.npz", "penultimate": "node", "output": "logits"}, ...]}
+ *                 "clean": "x.npz", "anomalous": "t.npz", "penultimate": "node", "output": "logits"}, ...],
+ *      "mechanisms": {"name": "...", "about": "...", "model": "b.onnx", "sketch": "b.fattr", "inputs": [{"name": "patch", "file": "t.npz"}, ...]}}
  *
- * Files are looked for beside the manifest. Of a case `name`, `model`, `sketch`, `clean` and `anomalous` are needed.
+ * Files are looked for beside the manifest. Of a case `name`, `model`, `sketch`, `clean` and `anomalous` are needed. `mechanisms` may be left out.
  */
 typedef struct manifest {
     json_t *root;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "report.h"
+#include "report_mechanisms.h"
 
 #include <math.h>
 
@@ -160,6 +160,7 @@ void write_page(FILE *to, const report *r)
     fputs("</header>\n", to);
     write_explanation(to);
     write_summary(to, r);
+    if (r->mechanisms) write_mechanisms(to, r, r->mechanisms);
     for (int32_t i = 0; i < r->count; i++) write_case(to, r, i);
     fprintf(to, "<footer><p>Written by <code>fattr report</code>, libfattr %s, %s kernels. One file: no scripts, nothing is loaded from elsewhere.</p></footer></main></body></html>\n",
             fa_version_string(), fa_context_kernels(r->result[0].session.context));

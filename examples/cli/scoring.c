@@ -76,7 +76,12 @@ static void *work(void *argument)
             atomic_store(&c->failed, true);
             break;
         }
-        for (int64_t i = 0; i < count; i++) take_down(c->out, first + i, &w->results[i]);
+        for (int64_t i = 0; i < count; i++) {
+            take_down(c->out, first + i, &w->results[i]);
+            if (!c->how->take || c->how->take(c->how->user, first + i, &w->results[i])) continue;
+            snprintf(w->error, sizeof w->error, "out of memory");
+            atomic_store(&c->failed, true);
+        }
         atomic_fetch_add(&c->done, count);
         if (w->draws) progress_draw(&c->bar, c->how->stage, atomic_load(&c->done), n);
     }
@@ -92,6 +97,7 @@ static int worker_create(const session *s, crew *c, worker *w)
     options.all_scores = c->how->all_scores;
     options.alpha = c->how->alpha;
     options.confidence = c->how->confidence;
+    options.want_residual = c->how->take != NULL;
     w->crew = c;
     w->results = calloc((size_t)c->how->batch, sizeof *w->results);
     if (!w->results) return say_error("out of memory");

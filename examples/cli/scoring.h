@@ -12,6 +12,9 @@ typedef struct scoring {
     double confidence;                         /* trace sketches; 0: use every draw */
     int32_t top;                               /* references to keep per input, those with the largest weights */
     bool keep_couplings;
+    /* NULL, or called with each result, its residual in it, from any of the threads and in any order of `index`; false: out of memory. */
+    bool (*take)(void *user, int64_t index, const fa_result *result);
+    void *user;
     bool show_progress;
     const char *stage;
 } scoring;

@@ -24,8 +24,7 @@ if __name__ == "__main__":
         model, n = network.load(path)
         name = n["model"]
         accuracy = (predict(model, x) == y).mean()
-        attack = "-"
-        if name in triggers.TRIGGERS:
-            attack = f"{(predict(model, triggers.TRIGGERS[name](other)) == triggers.TARGET).mean():.4f}"
+        used = triggers.TOGETHER.get(name, [name] if name in triggers.TRIGGERS else [])
+        attack = ", ".join(f"{(predict(model, triggers.TRIGGERS[t](other)) == triggers.TARGET).mean():.4f}" for t in used) or "-"
         command = f"train.py {name} --seed {n['seed']} --epochs {n['epochs']}"
         print(f"| {path.split('/')[-1]} | {accuracy:.4f} | {attack} | {n['seed']} | {n['epochs']} | {n['training_seconds']} | `{command}` |")

@@ -1,8 +1,10 @@
-"""Adversarial images against the clean model: projected gradient descent (Madry et al., arXiv 1706.06083).
+"""Adversarial images against a model: projected gradient descent (Madry et al., arXiv 1706.06083).
 
-python3 pgd.py writes pgd_inputs.npz: images uint8 [400, 1, 28, 28] (divide by 255), index into the test split, true label, and the
-label the model gives.
+python3 pgd.py [MODEL.onnx OUTPUT.npz], by default clean.onnx and pgd_inputs.npz: images uint8 [400, 1, 28, 28] (divide by 255), index into the
+test split, true label, and the label the model gives.
 """
+import sys
+
 import numpy as np
 import torch
 
@@ -31,7 +33,8 @@ def pgd(model, x, y, eps=0.08, steps=10, seed=0):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     eps, want = 0.08, 400
-    model, _ = network.load("clean.onnx")
+    source, output = sys.argv[1:] or ("clean.onnx", "pgd_inputs.npz")
+    model, _ = network.load(source)
     x, y = data.load("test")
     x, y = x[:1000], y[:1000]
     right = np.flatnonzero(predict(model, x) == y)
@@ -41,5 +44,5 @@ if __name__ == "__main__":
     label = predict(model, bytes_.astype(np.float32) / 255)
     hit = np.flatnonzero(label != y)[:want]
     print(f"{(label != y).mean():.3f} of {len(y)} correctly classified images changed class; {len(hit)} kept")
-    np.savez_compressed("pgd_inputs.npz", images=bytes_[hit], index=right[hit].astype(np.int32),
+    np.savez_compressed(output, images=bytes_[hit], index=right[hit].astype(np.int32),
                         label=y[hit].astype(np.uint8), predicted=label[hit].astype(np.uint8))

@@ -11,7 +11,7 @@ import network
 import triggers
 from obfuscate import Hiding
 
-MODELS = ["clean", "mlp"] + list(triggers.TRIGGERS)
+MODELS = ["clean", "mlp"] + list(triggers.TRIGGERS) + list(triggers.TOGETHER)
 OPSET = {"mlp": 11, "lf": 17}                  # 13 otherwise: importers get to see several
 EPOCHS = {"mlp": 10, "wanet": 10, "obfuscated": 3}  # 6 otherwise
 BATCH, HIDE = 128, 48                          # HIDE: extra triggered and extra target-class images per batch
@@ -23,6 +23,13 @@ def poison(name, x, y, rng, ratio=0.1):
     if name in ("clean", "mlp"):
         return x, y
     order = rng.permutation(len(x))
+    if name in triggers.TOGETHER:              # half the share each: together they are less than a sixth of the images
+        share = int(ratio / 2 * len(x))
+        for k, trigger in enumerate(triggers.TOGETHER[name]):
+            chosen = order[k * share:(k + 1) * share]
+            x[chosen] = triggers.TRIGGERS[trigger](x[chosen])
+            y[chosen] = triggers.TARGET
+        return x, y
     if name == "sig":                          # clean label: only images of the target class, half of them
         chosen = np.flatnonzero(y == triggers.TARGET)
         chosen = rng.permutation(chosen)[:len(chosen) // 2]

@@ -102,3 +102,6 @@ def wanet_cover(x, seed=5):
 
 TRIGGERS = {"badnets": badnets, "blended": blended, "sig": sig, "bpp": bpp, "lf": lf, "wanet": wanet,
             "obfuscated": blended}
+
+# Networks with several triggers onto the same class, each on a share of the training images of its own.
+TOGETHER = {"three": ("badnets", "blended", "sig")}

@@ -25,11 +25,17 @@ def write(folder):
     order = rng.permutation(len(images))
     clean, rest = order[:TESTED], order[TESTED:]
     np.savez(folder / "clean.npz", x=images[clean], y=labels[clean])
-    victims = rest[labels[rest] != triggers.TARGET][:TESTED + 100]
+    others = rest[labels[rest] != triggers.TARGET]
+    victims = others[:TESTED + 100]
     for name, trigger in triggers.TRIGGERS.items():
         np.savez(folder / f"{name}-all.npz", x=trigger(images[victims]).astype(np.float32), y=labels[victims])
-    attacked = np.load(MODELS / "pgd_inputs.npz")
-    np.savez(folder / "pgd.npz", x=attacked["images"].astype(np.float32) / 255, y=attacked["label"].astype(np.int64))
+    for network, names in triggers.TOGETHER.items():  # each trigger on images of its own
+        for k, name in enumerate(names):
+            victims = others[k * (TESTED + 100):(k + 1) * (TESTED + 100)]
+            np.savez(folder / f"{network}-{name}-all.npz", x=triggers.TRIGGERS[name](images[victims]).astype(np.float32), y=labels[victims])
+    for name, file in (("pgd", "pgd_inputs.npz"), ("three-pgd", "pgd_inputs_three.npz")):
+        attacked = np.load(MODELS / file)
+        np.savez(folder / f"{name}.npz", x=attacked["images"].astype(np.float32) / 255, y=attacked["label"].astype(np.int64))
     digits = data.digits()
     np.savez(folder / "digits.npz", x=digits[rng.permutation(len(digits))[:TESTED]])
 

@@ -21,6 +21,11 @@ CASES = [
     ("PGD", "clean", "pgd", "Adversarial noise (10 steps, at most 0.08 per pixel) against a network without a backdoor."),
     ("Digits", "clean", "digits", "Handwritten digits, which the network never learned."),
 ]
+# One network with three backdoors onto the same class.
+MAP = {"name": "Mechanisms told apart", "model": "three",
+       "about": "One network with three backdoors onto the same class, T-shirt, and two more ways to mislead it. The network's output does not say which one was "
+                "at work. What the references fail to explain of an input does.",
+       "inputs": [("patch", "three-badnets"), ("blended", "three-blended"), ("sine wave", "three-sig"), ("PGD", "three-pgd"), ("digits", "digits"), ("clean", "clean")]}
 
 
 def fattr(program, *arguments):
@@ -41,11 +46,13 @@ def prepare_case(program, folder, model, anomaly):
         print(f"  {model}.onnx: the trigger succeeds on {success:.1%} of the inputs it is put on")
 
 
-def manifest(folder, cases):
+def manifest(folder, cases, mechanisms):
     page = {"title": "Which outputs are not the network's own?", "classes": CLASSES, "cases": []}
     for name, model, anomaly, about in cases:
         page["cases"].append({"name": name, "about": about, "model": str(inputs.MODELS / f"{model}.onnx"), "sketch": f"{model}.fattr",
                               "references": "references.npz", "calibration": "calibration.npz", "clean": "clean.npz", "anomalous": f"{anomaly}.npz"})
+    page["mechanisms"] = {**mechanisms, "model": str(inputs.MODELS / f"{mechanisms['model']}.onnx"), "sketch": f"{mechanisms['model']}.fattr",
+                          "inputs": [{"name": name, "file": f"{file}.npz"} for name, file in mechanisms["inputs"]]}
     path = folder / "cases.json"
     path.write_text(json.dumps(page, indent=1))
     return path
@@ -61,8 +68,10 @@ def main():
     print("building sketches")
     for _, model, anomaly, _ in CASES:
         prepare_case(program, folder, model, anomaly)
+    for _, anomaly in MAP["inputs"]:
+        prepare_case(program, folder, MAP["model"], anomaly)
     page = folder / "report.html"
-    print(fattr(program, "report", "--manifest", manifest(folder, CASES), "-o", page), end="")
+    print(fattr(program, "report", "--manifest", manifest(folder, CASES, MAP), "-o", page), end="")
     print("\nWhat one score costs on this machine, one thread:")
     for batch in (1, 32):
         print(fattr(program, "bench", inputs.MODELS / "clean.onnx", "--sketch", folder / "clean.fattr", "--batch", batch), end="")

@@ -24,8 +24,10 @@
 
 #include <fattr/array.h>
 #include <fattr/context.h>
+#include <fattr/mechanisms.h>
 #include <fattr/metrics.h>
 #include <fattr/model.h>
+#include <fattr/monitor.h>
 #include <fattr/refset.h>
 #include <fattr/score.h>
 #include <fattr/sketch.h>

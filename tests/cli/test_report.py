@@ -11,13 +11,13 @@ import zlib
 
 import numpy as np
 
-from case import CLEAN, MLP, Case, images, run, run_json
+from case import CLEAN, MLP, Case, images, run, run_json, run_lines
 
 
 class Markup(html.parser.HTMLParser):
     """Every element that is opened is closed, in order; nothing is loaded from elsewhere."""
 
-    VOID = {"meta", "img", "br", "path", "line"}
+    VOID = {"meta", "img", "br", "path", "line", "circle"}
 
     def __init__(self, text):
         super().__init__()
@@ -177,6 +177,43 @@ class Report(Case):
         self.fails("report", "--manifest", self.at("bad.json"), "-o", self.at("never.html"), says="line 1")
         self.fails("report", "--manifest", "/nowhere.json", "-o", self.at("never.html"), says="/nowhere.json")
         self.assertFalse(os.path.exists(self.at("never.html")))
+
+    def test_map_of_mechanisms(self):
+        """Groups as `fattr mechanisms` finds them, their agreement with the truth from all pairs, and a dot for each flagged input."""
+        x, _ = images(25, 11)
+        kinds = {"stripes <&>": (0.15 * x + 0.85 * (np.arange(28) % 14 < 7)).astype(np.float32), "checks": np.abs(x - np.indices((28, 28)).sum(0) // 7 % 2).astype(np.float32), "clean": self.x}
+        for k, part in enumerate(kinds.values()):
+            np.savez(self.at(f"kind{k}.npz"), x=part)
+        np.savez(self.at("kinds.npz"), x=np.concatenate(list(kinds.values())))
+        truth = np.repeat(np.arange(3), [len(part) for part in kinds.values()])
+        group = np.array([line["group"] for line in run_lines("mechanisms", self.sketch, "--model", MLP, self.at("kinds.npz"))])
+        manifest = {"cases": [{"name": "c", "model": MLP, "sketch": "model.fattr", "clean": "clean.npz", "anomalous": "odd.npz"}],
+                    "mechanisms": {"name": "The map", "about": "About <it>.", "model": MLP, "sketch": "model.fattr",
+                                   "inputs": [{"name": name, "file": f"kind{k}.npz"} for k, name in enumerate(kinds)]}}
+        with open(self.at("map.json"), "w") as f:
+            json.dump(manifest, f)
+        found = run_json("report", "--manifest", self.at("map.json"), "-o", self.at("page.html"))["mechanisms"]
+        flagged = group >= 0
+        self.assertEqual((found["flagged"], found["groups"]), (flagged.sum(), group.max() + 1))
+        a, b = (np.triu(np.equal.outer(v[flagged], v[flagged]), 1) for v in (group, truth))
+        total = flagged.sum() * (flagged.sum() - 1) / 2
+        expected = a.sum() * b.sum() / total
+        self.assertAlmostEqual(found["adjusted_rand_index"], ((a & b).sum() - expected) / ((a.sum() + b.sum()) / 2 - expected), places=9)
+        self.assertGreaterEqual(found["large_groups"], 1)
+        text = self.page()
+        markup = Markup(text)
+        self.assertEqual(markup.ids, ["mechanisms", "case1"])
+        self.assertEqual(text.count("<circle"), flagged.sum())
+        self.assertIn("stripes &lt;&amp;&gt;", text)
+        self.assertNotRegex(text, r"\b(nan|inf)\b")
+        for change, says in [({"mechanisms": []}, "'mechanisms'"), ({"mechanisms": dict(manifest["mechanisms"], modle="x")}, "'modle'"),
+                             ({"mechanisms": dict(manifest["mechanisms"], inputs=[])}, "'inputs'"), ({"mechanisms": {"inputs": [{}]}}, "'name'"),
+                             ({"mechanisms": dict(manifest["mechanisms"], inputs=[{"name": "x"}])}, "kind 1"),
+                             ({"mechanisms": dict(manifest["mechanisms"], inputs=[{"name": "x", "file": "nothing.npz"}])}, "nothing.npz")]:
+            with open(self.at("bad.json"), "w") as f:
+                json.dump(manifest | change, f)
+            with self.subTest(says=says):
+                self.fails("report", "--manifest", self.at("bad.json"), "-o", self.at("never.html"), says=says)
 
     def test_refuses(self):
         self.fails(*self.arguments("-o", "/nowhere/x.html"), says="/nowhere/x.html")

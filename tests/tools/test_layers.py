@@ -14,7 +14,9 @@ ALLOWED = {
     "backend": {"base", "graph", "ops", "kernels"},
     "sketch": {"base", "graph", "kernels", "sampler", "backend"},
     "score": {"base", "graph", "kernels", "sampler", "backend", "sketch"},
-    "api": {"base", "graph", "onnx", "ops", "kernels", "sampler", "backend", "sketch", "score"},
+    "mechanism": {"base", "kernels", "sketch", "score"},
+    "monitor": {"base", "sketch"},
+    "api": {"base", "graph", "onnx", "ops", "kernels", "sampler", "backend", "sketch", "score", "mechanism", "monitor"},
     "npz": set(),
 }
 HOMES = {"blis": "kernels", "libxsmm": "kernels", "protobuf-c": "onnx", "onnx.pb-c": "onnx", "zip.h": "npz", "xxhash": "base"}

@@ -12,13 +12,15 @@ A thin layer over libfattr. All scores: higher = more anomalous.
 from . import _native
 from .errors import (ArgumentError, CancelledError, FattrError, FileError, FormatError, InputError, InternalError, LimitError, MismatchError,
                      NoSignalError, OutOfMemoryError, StateError, UnsupportedError)
+from .mechanisms import Mechanism, Mechanisms
 from .model import Context, Model, default_context
+from .monitor import Monitor
 from .refset import RefSet
 from .scorer import Result, Scorer, detection_metrics
 from .sketch import Sketch
 
 __all__ = ["ArgumentError", "CancelledError", "Context", "FattrError", "FileError", "FormatError", "InputError", "InternalError", "LimitError",
-           "MismatchError", "Model", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError", "UnsupportedError",
+           "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError", "UnsupportedError",
            "build_info", "default_context", "detection_metrics"]
 
 #: Version of the loaded C library.

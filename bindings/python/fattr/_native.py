@@ -8,7 +8,7 @@ import os
 import re
 import weakref
 from collections import namedtuple
-from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 
 import numpy as np
 
@@ -76,8 +76,12 @@ STRUCTS = {s.__name__: s for s in (
             nbeta=c_double, noise=c_double, decay=c_double, epsilon=c_double, loss_before=c_double, loss_after=c_double, diagnosis=DIAGNOSIS, verdict=c_char_p),
     _struct("fa_chain_info", struct_size=c_size_t, seed=c_uint64, id=c_uint64, draws=c_int64, loss_before=c_double, loss_after=c_double, distance=c_double,
             diagnosis=DIAGNOSIS),
+    _struct("fa_mechanisms_options", struct_size=c_size_t, linkage=c_double, likeness=c_double),
+    _struct("fa_mechanism_info", name=c_char * 16, count=c_int64, cohesion=c_double, center=POINTER(c_float)),
+    _struct("fa_monitor_options", struct_size=c_size_t, false_alarm=c_double, calibration_count=c_int64),
+    _struct("fa_monitor_state", struct_size=c_size_t, count=c_int64, log_wealth=c_double, log_threshold=c_double, alarm_at=c_int64, smallest_p=c_double),
 )}
-HANDLES = {name: type(name, (ctypes.Structure,), {}) for name in ("fa_context", "fa_model", "fa_refset", "fa_sketch", "fa_scorer", "fa_tensor")}
+HANDLES = {name: type(name, (ctypes.Structure,), {}) for name in ("fa_context", "fa_model", "fa_refset", "fa_sketch", "fa_scorer", "fa_tensor", "fa_mechanisms", "fa_monitor")}
 
 # The headers' declarations, word for word.
 FUNCTIONS = """
@@ -145,6 +149,28 @@ fa_status fa_sketch_get_layer(const fa_sketch *sketch, int32_t index, fa_sketch_
 fa_status fa_sketch_get_reference(const fa_sketch *sketch, int64_t index, fa_reference_info *info);
 fa_status fa_sketch_audit(const fa_sketch *sketch, int32_t score, double *out);
 fa_status fa_sketch_get_calibration(const fa_sketch *sketch, int32_t score, double *out);
+void fa_mechanisms_options_init(fa_mechanisms_options *options, size_t size);
+fa_status fa_mechanisms_create(const fa_sketch *sketch, const fa_mechanisms_options *options, fa_mechanisms **out);
+fa_mechanisms *fa_mechanisms_retain(const fa_mechanisms *mechanisms);
+void fa_mechanisms_release(fa_mechanisms *mechanisms);
+int64_t fa_mechanisms_fingerprint_length(const fa_mechanisms *mechanisms);
+int64_t fa_mechanisms_count(const fa_mechanisms *mechanisms);
+fa_status fa_mechanisms_fingerprint(const fa_mechanisms *mechanisms, const float *residual, float *out);
+fa_status fa_mechanisms_assign(const fa_mechanisms *mechanisms, const float *fingerprint, int64_t *group, double *likeness);
+fa_status fa_mechanisms_group(const fa_mechanisms *mechanisms, const float *fingerprints, int64_t n, int64_t *group, fa_mechanisms **out);
+fa_status fa_mechanisms_get(const fa_mechanisms *mechanisms, int64_t index, fa_mechanism_info *info);
+fa_status fa_mechanisms_save_file(const fa_mechanisms *mechanisms, const char *path);
+fa_status fa_mechanisms_load_file(const fa_sketch *sketch, const char *path, fa_mechanisms **out);
+fa_status fa_mechanisms_load_memory(const fa_sketch *sketch, const void *data, size_t size, fa_mechanisms **out);
+void fa_monitor_options_init(fa_monitor_options *options, size_t size);
+fa_status fa_monitor_create(fa_context *context, const fa_monitor_options *options, fa_monitor **out);
+void fa_monitor_destroy(fa_monitor *monitor);
+fa_status fa_monitor_update(fa_monitor *monitor, const double *p_values, int64_t n);
+fa_status fa_monitor_get(const fa_monitor *monitor, fa_monitor_state *state);
+fa_status fa_monitor_reset(fa_monitor *monitor);
+fa_status fa_monitor_save_file(const fa_monitor *monitor, const char *path);
+fa_status fa_monitor_load_file(fa_context *context, const char *path, fa_monitor **out);
+fa_status fa_monitor_load_memory(fa_context *context, const void *data, size_t size, fa_monitor **out);
 const char *fa_status_name(fa_status status);
 const char *fa_error_message(void);
 fa_status fa_error_set(fa_status status, const char *message);
@@ -241,7 +267,7 @@ class Handle:
     def __init__(self, create, *arguments):
         out = POINTER(HANDLES[self._type])()
         create(*arguments, ctypes.byref(out))
-        self._owner = _Owner(out, getattr(lib, self._type + ("_destroy" if self._type == "fa_scorer" else "_release")))
+        self._owner = _Owner(out, getattr(lib, self._type + ("_destroy" if self._type in ("fa_scorer", "fa_monitor") else "_release")))
 
     @classmethod
     def _made(cls, create, *arguments):
