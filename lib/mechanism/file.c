@@ -20,19 +20,20 @@ static void digest_text(const uint8_t digest[16], char text[33])
 fa_status fa_mechanisms_write(const fa_mechanisms *m, const char *path)
 {
     const fa_groups *g = &m->groups;
-    size_t n = (size_t)g->n;
-    const fa_st_tensor tensor[] = {
-        {.name = "groups.sum", .type = FA_ST_F32, .ndim = 2, .dim = {g->n, g->length}, .data = g->sum, .size = n * (size_t)g->length * sizeof *g->sum},
-        {.name = "groups.count", .type = FA_ST_I64, .ndim = 1, .dim = {g->n}, .data = g->count, .size = n * sizeof *g->count},
-        {.name = "groups.name", .type = FA_ST_I64, .ndim = 1, .dim = {g->n}, .data = g->name, .size = n * sizeof *g->name},
-    };
+    fa_st_tensor tensor[3];
+    int32_t tensors = 0;
+    if (g->n) {
+        fa_st_add(tensor, &tensors, "groups.sum", FA_ST_F32, g->n, g->length, g->sum);
+        fa_st_add(tensor, &tensors, "groups.count", FA_ST_I64, g->n, 0, g->count);
+        fa_st_add(tensor, &tensors, "groups.name", FA_ST_I64, g->n, 0, g->name);
+    }
     fa_json_writer w = {.context = m->context};
     fa_beside_begin(&w, FORMAT, FORMAT_VERSION);
     fa_put_digest(&w, "sketch_digest", m->background->digest);
     fa_beside_put_real(&w, "linkage", m->options.linkage);
     fa_beside_put_real(&w, "likeness", m->options.likeness);
     fa_put_decimal(&w, "groups", g->n);
-    fa_status status = fa_st_write(&w, path, tensor, n ? 3 : 0);
+    fa_status status = fa_st_write(&w, path, tensor, tensors);
     fa_delete(m->context, w.text);
     return status;
 }
@@ -62,15 +63,15 @@ static fa_status check_group(const fa_groups *g, int64_t i)
 
 static fa_status read_groups(fa_st_file *f, int64_t n, fa_groups *g)
 {
-    const void *sum, *count, *name;
+    const fa_st_tensor *sum, *count, *name;
     if (!n) return FA_OK;
-    FA_TRY(fa_beside_tensor(f, "groups.sum", FA_ST_F32, n, g->length, &sum));
-    FA_TRY(fa_beside_tensor(f, "groups.count", FA_ST_I64, n, 0, &count));
-    FA_TRY(fa_beside_tensor(f, "groups.name", FA_ST_I64, n, 0, &name));
+    FA_TRY(fa_st_expect(f, "groups.sum", FA_ST_F32, n, g->length, &sum));
+    FA_TRY(fa_st_expect(f, "groups.count", FA_ST_I64, n, 0, &count));
+    FA_TRY(fa_st_expect(f, "groups.name", FA_ST_I64, n, 0, &name));
     FA_TRY(fa_groups_reserve(g, n)); /* sizes are those of the file: nothing is allocated that it does not fill */
-    memcpy(g->sum, sum, (size_t)n * (size_t)g->length * sizeof *g->sum);
-    memcpy(g->count, count, (size_t)n * sizeof *g->count);
-    memcpy(g->name, name, (size_t)n * sizeof *g->name);
+    memcpy(g->sum, sum->data, (size_t)n * (size_t)g->length * sizeof *g->sum);
+    memcpy(g->count, count->data, (size_t)n * sizeof *g->count);
+    memcpy(g->name, name->data, (size_t)n * sizeof *g->name);
     for (int64_t i = 0; i < n; i++) {
         FA_TRY(check_group(g, i));
         fa_groups_weigh(g, i);

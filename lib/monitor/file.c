@@ -10,26 +10,27 @@
 
 fa_status fa_monitor_write(const fa_monitor *m, const char *path)
 {
-    const fa_st_tensor tensor = {.name = "monitor.wealth", .type = FA_ST_F64, .ndim = 1, .dim = {m->n_bet}, .data = m->wealth,
-                                 .size = (size_t)m->n_bet * sizeof *m->wealth};
+    fa_st_tensor tensor;
+    int32_t tensors = 0;
+    fa_st_add(&tensor, &tensors, "monitor.wealth", FA_ST_F64, m->n_bet, 0, m->wealth);
     fa_json_writer w = {.context = m->context};
     fa_beside_begin(&w, FORMAT, FORMAT_VERSION);
     fa_beside_put_real(&w, "false_alarm", m->options.false_alarm);
     fa_put_decimal(&w, "calibration_count", m->options.calibration_count);
     fa_put_decimal(&w, "count", m->count);
     fa_put_decimal(&w, "alarm_at", m->alarm_at);
-    fa_status status = fa_st_write(&w, path, &tensor, 1);
+    fa_status status = fa_st_write(&w, path, &tensor, tensors);
     fa_delete(m->context, w.text);
     return status;
 }
 
 static fa_status read_state(fa_st_file *f, fa_monitor *m)
 {
-    const void *wealth;
+    const fa_st_tensor *wealth;
     FA_TRY(fa_beside_int(f, "count", 0, INT64_MAX / 2, &m->count));
     FA_TRY(fa_beside_int(f, "alarm_at", 0, m->count, &m->alarm_at));
-    FA_TRY(fa_beside_tensor(f, "monitor.wealth", FA_ST_F64, m->n_bet, 0, &wealth));
-    memcpy(m->wealth, wealth, (size_t)m->n_bet * sizeof *m->wealth);
+    FA_TRY(fa_st_expect(f, "monitor.wealth", FA_ST_F64, m->n_bet, 0, &wealth));
+    memcpy(m->wealth, wealth->data, (size_t)m->n_bet * sizeof *m->wealth);
     for (int32_t i = 0; i < m->n_bet; i++)
         if (!(m->wealth[i] >= 0 && m->wealth[i] <= FA_MONITOR_WEALTH_MOST)) return fa_fail(FA_ERR_FORMAT, "tensor 'monitor.wealth': element %d is out of range", i);
     fa_monitor_sum(m);

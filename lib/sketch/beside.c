@@ -57,13 +57,3 @@ fa_status fa_beside_open(fa_context *context, const void *data, size_t size, con
     FA_TRY(fa_st_read_tensors(f));
     return fa_st_verify(f);
 }
-
-fa_status fa_beside_tensor(fa_st_file *f, const char *name, fa_st_type type, int64_t rows, int64_t columns, const void **out)
-{
-    const fa_st_tensor *t = f->count ? fa_st_find(f, name) : NULL;
-    if (!t) return fa_fail(FA_ERR_FORMAT, "tensor '%s' is missing", name);
-    if (t->type != type || t->ndim != (columns ? 2 : 1) || t->dim[0] != rows || (columns && t->dim[1] != columns))
-        return fa_fail(FA_ERR_FORMAT, "tensor '%s' has not the type and shape that the rest of the file asks for", name);
-    *out = t->data;
-    return FA_OK;
-}

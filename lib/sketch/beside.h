@@ -3,9 +3,9 @@
 #define FA_SKETCH_BESIDE_H
 
 #include "sketch/fields.h"
-#include "sketch/safetensors.h"
+#include "sketch/tensors.h"
 
-/* What the files that are kept beside a sketch have in common: fields of `__metadata__` that are plain strings, and a few tensors. */
+/* What the files that are kept beside a sketch have in common: fields of `__metadata__` that are plain strings, checks in one order. */
 
 /* A number as a string that reads back as the same number under every locale. */
 void fa_beside_put_real(fa_json_writer *writer, const char *key, double value);
@@ -20,8 +20,5 @@ fa_status fa_beside_open(fa_context *context, const void *data, size_t size, con
 /* FA_ERR_FORMAT, naming the key, when it is no number in [least, most]. */
 fa_status fa_beside_int(const fa_st_file *file, const char *key, int64_t least, int64_t most, int64_t *out);
 fa_status fa_beside_real(fa_st_file *file, const char *key, double least, double most, double *out);
-
-/* The data of a tensor of exactly this type and shape; `columns` 0: one dimension. FA_ERR_FORMAT. */
-fa_status fa_beside_tensor(fa_st_file *file, const char *name, fa_st_type type, int64_t rows, int64_t columns, const void **out);
 
 #endif

@@ -180,7 +180,7 @@ class Report(Case):
 
     def test_map_of_mechanisms(self):
         """Groups as `fattr mechanisms` finds them, their agreement with the truth from all pairs, and a dot for each flagged input."""
-        x, _ = images(25, 11)
+        x, _ = images(45, 11)
         kinds = {"stripes <&>": (0.15 * x + 0.85 * (np.arange(28) % 14 < 7)).astype(np.float32), "checks": np.abs(x - np.indices((28, 28)).sum(0) // 7 % 2).astype(np.float32), "clean": self.x}
         for k, part in enumerate(kinds.values()):
             np.savez(self.at(f"kind{k}.npz"), x=part)
