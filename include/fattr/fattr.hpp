@@ -31,6 +31,8 @@ using model_options = options<fa_model_options, fa_model_options_init>;
 using refset_options = options<fa_refset_options, fa_refset_options_init>;
 using sketch_options = options<fa_sketch_options, fa_sketch_options_init>;
 using scorer_options = options<fa_scorer_options, fa_scorer_options_init>;
+/** For `sketch_options::trace`, which makes a trace sketch (fattr/trace.h). */
+using trace_options = options<fa_trace_options, fa_trace_options_init>;
 
 /** What every other object hangs on; they hold references of their own, so this one may go first. */
 class context : public detail::shared<context, fa_context, fa_context_retain, fa_context_release> {
@@ -150,6 +152,12 @@ public:
     {
         return make<fa_sketch_recalibrate>(get(), m.get(), calibration.get(), &o);
     }
+    /** Joins trace sketches with different chains. */
+    static expected<sketch> try_merge(span<const fa_sketch *const> sketches) noexcept
+    {
+        return make<fa_sketch_merge>(sketches.data(), static_cast<std::int32_t>(sketches.size() > INT32_MAX ? INT32_MAX : sketches.size()));
+    }
+    expected<fa_trace_info> try_trace_info() const noexcept { return sized<fa_trace_info, fa_sketch_get_trace_info>(); }
     fa_status try_save(const char *path) const noexcept { return fa_sketch_save_file(get(), path); }
     /** FA_OK, or FA_ERR_MISMATCH. */
     fa_status try_check(const model &m) const noexcept { return fa_sketch_check_model(get(), m.get()); }
@@ -173,6 +181,8 @@ public:
         return std::move(made).value();
     }
     sketch recalibrate(const model &m, const refset &calibration, const sketch_options &o = {}) const { return try_recalibrate(m, calibration, o).value(); }
+    static sketch merge(span<const fa_sketch *const> sketches) { return try_merge(sketches).value(); }
+    fa_trace_info trace_info() const { return try_trace_info().value(); }
     void save(const char *path) const { check_status(try_save(path)); }
     void check(const model &m) const { check_status(try_check(m)); }
     fa_sketch_info info() const { return try_info().value(); }

@@ -17,4 +17,11 @@ FA_API const char *fa_version_string(void);
 /** How the loaded library was built and what it found: compiler, kernel libraries, the kernel set chosen on this CPU. The text is the calling thread's; hold it no longer. Any thread. */
 FA_API const char *fa_build_info(void);
 
+/**
+ * The loaded library's size of a public struct, for bindings of languages that do not read these headers.
+ * @param name e.g. "fa_result".
+ * @return bytes; 0 for NULL and for a name that is no struct of this version. Any thread.
+ */
+FA_API size_t fa_struct_size(const char *name);
+
 #endif

@@ -158,6 +158,22 @@ void refused(world &w, const char *clean)
     CHECK(fattr::tensor().elements<float>().empty() && fattr::tensor().shape().empty());
 }
 
+void traces(world &w)
+{
+    auto r = fattr::refset::create(w.context, view(w.references)), c = fattr::refset::create(w.context, view(make_images(39, 2)));
+    fattr::trace_options t;
+    t.draws = 10;
+    fattr::sketch_options o;
+    o.trace = &t;
+    auto first = fattr::sketch::build(w.model, r, c, o);
+    t.first_chain = 1;
+    auto second = fattr::sketch::build(w.model, r, c, o);
+    const fa_sketch *both[] = {first.get(), second.get()};
+    auto merged = fattr::sketch::merge(both);
+    CHECK(merged.trace_info().draw_count == 20 && w.sketch.try_trace_info().status() == FA_ERR_STATE && fattr::sketch::try_merge({}).status() == FA_ERR_ARGUMENT);
+    CHECK(fattr::scorer(merged, w.model).score(fattr::array_view(w.references.data(), {1, 1, 28, 28})).draws == 20);
+}
+
 void callables(world &w)
 {
     auto r = fattr::refset::create(w.context, view(w.references));
@@ -201,6 +217,7 @@ int main(int argc, char **argv)
     life(w);
     files(w, argv[3]);
     refused(w, argv[2]);
+    traces(w);
     callables(w);
     threads(w);
     fattr::context kept = w.context.share();

@@ -9,6 +9,10 @@
 A thin layer over libfattr. All scores: higher = more anomalous.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from . import _native
 from .errors import (ArgumentError, CancelledError, FattrError, FileError, FormatError, InputError, InternalError, LimitError, MismatchError,
                      NoSignalError, OutOfMemoryError, StateError, UnsupportedError)
@@ -19,14 +23,25 @@ from .refset import RefSet
 from .scorer import Result, Scorer, detection_metrics
 from .sketch import Sketch
 
-__all__ = ["ArgumentError", "CancelledError", "Context", "FattrError", "FileError", "FormatError", "InputError", "InternalError", "LimitError",
-           "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError", "UnsupportedError",
-           "build_info", "default_context", "detection_metrics"]
+if TYPE_CHECKING:
+    from .detector import Detector, Explanation
+
+__all__ = ["ArgumentError", "CancelledError", "Context", "Detector", "Explanation", "FattrError", "FileError", "FormatError", "InputError", "InternalError",
+           "LimitError", "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError",
+           "UnsupportedError", "build_info", "default_context", "detection_metrics"]
 
 #: Version of the loaded C library.
-__version__ = _native.decode(_native.lib.fa_version_string())
+__version__: str = _native.decode(_native.lib.fa_version_string())
 
 
-def build_info():
+def build_info() -> str:
     """How the loaded C library was built, and the kernels chosen on this CPU."""
-    return _native.decode(_native.lib.fa_build_info())
+    return _native.decode(_native.lib.fa_build_info())  # type: ignore[no-any-return]
+
+
+def __getattr__(name: str) -> Any:
+    # Not before it is asked for: scikit-learn takes a second to import, and is not needed for anything else.
+    if name in ("Detector", "Explanation"):
+        from . import detector
+        return getattr(detector, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the library refuses, one class per family of status codes; `status` and `name` tell the codes of a family apart."""
+from __future__ import annotations
+
+from typing import Any, ClassVar, Dict, Tuple, Union
 
 
 class FattrError(Exception):
     """A call failed. `status` is the C library's code, `name` its name, `message` the words, which name the node, field, array or file offset."""
 
-    codes = {}
+    codes: ClassVar[Dict[str, int]] = {}
 
-    def __init__(self, status, message):
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.name = NAMES.get(status, "unknown")
         self.message = message
 
-    def __reduce__(self):
+    def __reduce__(self) -> Tuple[Any, ...]:
         return type(self), (self.status, self.message)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.message
 
 
@@ -80,12 +83,12 @@ class InternalError(FattrError):
     codes = {"FA_ERR_INTERNAL": -99}
 
 
-NUMBERS = {name: number for kind in FattrError.__subclasses__() for name, number in kind.codes.items()}
+NUMBERS: Dict[str, int] = {name: number for kind in FattrError.__subclasses__() for name, number in kind.codes.items()}
 NAMES = {number: name for name, number in NUMBERS.items()}
 _CLASSES = {number: kind for kind in FattrError.__subclasses__() for number in kind.codes.values()}
 
 
-def error(status, message):
+def error(status: Union[int, str], message: str) -> FattrError:
     """The exception for a status, a number or a name."""
-    status = NUMBERS.get(status, status)
-    return _CLASSES.get(status, FattrError)(status, message)
+    number = NUMBERS[status] if isinstance(status, str) else status
+    return _CLASSES.get(number, FattrError)(number, message)

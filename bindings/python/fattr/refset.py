@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of trusted inputs."""
+from __future__ import annotations
 
 import ctypes
 from ctypes import c_int64
+from typing import Any, Optional
 
 import numpy as np
 
-from . import _native, errors
+from . import _arrays, _native
+from ._arrays import Inputs
 from ._native import Handle, lib
-from .model import default_context
+from .model import Context, default_context
 
 
 class RefSet(Handle):
@@ -20,45 +23,39 @@ class RefSet(Handle):
 
     _type = "fa_refset"
 
-    def __init__(self, x, *, labels=None, ids=None, context=None):
-        arrays = _native.inputs(x)
-        n = arrays[0][1].shape[:1] if arrays else ()
-        kept = {name: _column(name, values, n) for name, values in (("labels", labels), ("ids", ids)) if values is not None}
-        o = _native.options("fa_refset_options", **{name: _native.pointer(a, c_int64) for name, a in kept.items()})
-        super().__init__(lib.fa_refset_create, (context or default_context()).handle, _native.c_arrays(arrays), len(arrays), ctypes.byref(o))
+    def __init__(self, x: Inputs, *, labels: Any = None, ids: Any = None, context: Optional[Context] = None) -> None:
+        arrays = _arrays.inputs(x)
+        n = arrays[0][1].shape[0] if arrays and arrays[0][1].ndim else 0
+        kept = {name: _arrays.column(name, values, n) for name, values in (("labels", labels), ("ids", ids)) if values is not None}
+        o = _native.options("fa_refset_options", **{name: _arrays.pointer(a, c_int64) for name, a in kept.items()})
+        super().__init__(lib.fa_refset_create, (context or default_context()).handle, _arrays.c_arrays(arrays), len(arrays), ctypes.byref(o))
 
-    def __len__(self):
-        return lib.fa_refset_count(self.handle)
+    def __len__(self) -> int:
+        return lib.fa_refset_count(self.handle)  # type: ignore[no-any-return]
 
     @property
-    def ids(self):
+    def ids(self) -> "np.ndarray[Any, Any]":
+        """[n] the ids."""
         return self._numbers(lib.fa_refset_get_id)
 
     @property
-    def labels(self):
+    def labels(self) -> "np.ndarray[Any, Any]":
         """[n] true classes; StateError for a set without."""
         return self._numbers(lib.fa_refset_get_label)
 
-    def _numbers(self, function):
-        handle, out = self.handle, np.empty(len(self), np.int64)
+    def _numbers(self, function: Any) -> "np.ndarray[Any, Any]":
+        handle, out, number = self.handle, np.empty(len(self), np.int64), c_int64()
         for i in range(len(out)):
-            function(handle, i, ctypes.cast(out.ctypes.data + 8 * i, ctypes.POINTER(c_int64)))
+            function(handle, i, ctypes.byref(number))
+            out[i] = number.value
         return out
 
     @property
-    def digest(self):
+    def digest(self) -> str:
         """Of shapes, types, elements, labels and ids, in hex."""
         return _native.digest(lib.fa_refset_digest, self.handle)
 
 
-def _column(name, values, shape):
-    a = np.asarray(values)
-    if a.shape != shape:
-        raise errors.error("FA_ERR_SHAPE", f"{name}: shape {list(a.shape)} where {list(shape)} is taken")
-    if a.dtype.kind not in "iu":
-        raise errors.error("FA_ERR_DTYPE", f"{name}: {a.dtype} where integers are taken")
-    return np.ascontiguousarray(a, np.int64)
-
-
-def as_refset(x, context):
+def as_refset(x: Any, context: Context) -> Optional[RefSet]:
+    """x itself when it is a set or None, otherwise a set of it."""
     return x if x is None or isinstance(x, RefSet) else RefSet(x, context=context)

@@ -136,7 +136,9 @@ template <class F> struct progress_call {
 
     template <class Options> const Options &into(Options &o) noexcept
     {
-        o.progress = [](void *user, const char *stage, std::int64_t done, std::int64_t total) noexcept -> std::int32_t { return static_cast<progress_call *>(user)->run(stage, done, total); };
+        o.progress = [](void *user, const char *stage, std::int64_t done, std::int64_t total) noexcept -> std::int32_t {
+            return static_cast<progress_call *>(user)->run(stage, done, total);
+        };
         o.progress_user = this;
         return o;
     }

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+use crate::array::{self, ArrayView, Element};
+use crate::error::check;
+use crate::ffi::{self, shared, Wraps};
+use crate::{Context, Result};
+use fattr_sys as sys;
+use std::mem::{size_of, zeroed};
+use std::path::Path;
+use std::ptr::{null, NonNull};
+
+/// A network: graph and weights.
+#[derive(Debug)]
+pub struct Model(pub(crate) NonNull<sys::fa_model>);
+
+impl Wraps for Model {
+    type Raw = sys::fa_model;
+}
+shared!(Model, sys::fa_model_retain, sys::fa_model_release);
+
+/// A model in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// Elements of all real-valued initialisers and constants.
+    pub parameter_count: i64,
+    /// Version of the default operator set.
+    pub opset: i64,
+    /// Inputs without an initialiser.
+    pub input_count: usize,
+    /// Outputs.
+    pub output_count: usize,
+    /// Nodes.
+    pub node_count: usize,
+    /// Layers with weights that a sketch can tap.
+    pub layer_count: usize,
+    /// Columns of the logits; None when the file does not say.
+    pub class_count: Option<usize>,
+    /// Name of the value taken as logits.
+    pub logits: String,
+    /// What wrote the file.
+    pub producer: String,
+}
+
+/// An input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Its name.
+    pub name: String,
+    /// FA_FLOAT32, ...
+    pub dtype: i32,
+    /// -1 where a dimension is open; None when the file does not say.
+    pub shape: Option<Vec<i64>>,
+}
+
+/// A node of the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Never empty.
+    pub name: String,
+    /// Operator type, "Conv".
+    pub op: String,
+    /// Name of its first output.
+    pub output: String,
+}
+
+/// A layer with weights; its weight gradient is `[outputs, inputs]` per group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The node's name, what a layer pattern is matched against.
+    pub name: String,
+    /// Operator type.
+    pub op: String,
+    /// Name of the weight value.
+    pub weight: String,
+    /// Inputs of one output, 1 for the bias included.
+    pub inputs: i64,
+    /// Output channels or features, of all groups.
+    pub outputs: i64,
+    /// Groups.
+    pub groups: i64,
+    /// Whether it has a bias.
+    pub has_bias: bool,
+}
+
+impl Model {
+    /// Reads an ONNX file; its first output holds the logits.
+    pub fn load(context: &Context, path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_output(context, path, None)
+    }
+    /// The same; `output` names the value that holds the logits.
+    pub fn load_output(context: &Context, path: impl AsRef<Path>, output: Option<&str>) -> Result<Self> {
+        let path = ffi::c_path(path.as_ref())?;
+        // SAFETY: all pointers are valid during the call.
+        Self::open(output, |o, out| unsafe { sys::fa_model_load_file(context.as_ptr(), path.as_ptr(), o, out) })
+    }
+    /// The same from the file's bytes, which are not kept.
+    pub fn from_bytes(context: &Context, bytes: &[u8], output: Option<&str>) -> Result<Self> {
+        // SAFETY: all pointers are valid during the call.
+        Self::open(output, |o, out| unsafe { sys::fa_model_load_memory(context.as_ptr(), bytes.as_ptr().cast(), bytes.len(), o, out) })
+    }
+    fn open(output: Option<&str>, load: impl FnOnce(*const sys::fa_model_options, *mut *mut sys::fa_model) -> i32) -> Result<Self> {
+        let name = output.map(ffi::c_text).transpose()?;
+        // SAFETY: all zero is a valid options struct, filled in by init.
+        let mut o: sys::fa_model_options = unsafe { zeroed() };
+        unsafe { sys::fa_model_options_init(&mut o, size_of::<sys::fa_model_options>()) };
+        o.output = name.as_ref().map_or(null(), |n| n.as_ptr());
+        ffi::make(|out| load(&o, out)).map(Model)
+    }
+
+    /// Digest of graph and weights: the same for two files that hold the same network.
+    pub fn digest(&self) -> Result<[u8; 16]> {
+        let mut digest = [0; 16];
+        // SAFETY: room for FA_DIGEST_SIZE bytes.
+        check(unsafe { sys::fa_model_digest(self.as_ptr(), digest.as_mut_ptr()) })?;
+        Ok(digest)
+    }
+    /// The model in numbers.
+    pub fn info(&self) -> Result<ModelInfo> {
+        // SAFETY: plain data; the texts belong to the model and are copied.
+        let mut i: sys::fa_model_info = unsafe { zeroed() };
+        i.struct_size = size_of::<sys::fa_model_info>();
+        check(unsafe { sys::fa_model_get_info(self.as_ptr(), &mut i) })?;
+        Ok(ModelInfo {
+            parameter_count: i.parameter_count,
+            opset: i.opset,
+            input_count: i.input_count as usize,
+            output_count: i.output_count as usize,
+            node_count: i.node_count as usize,
+            layer_count: i.layer_count as usize,
+            class_count: usize::try_from(i.class_count).ok(),
+            logits: unsafe { ffi::text(i.logits) },
+            producer: unsafe { ffi::text(i.producer) },
+        })
+    }
+    /// An input.
+    pub fn input(&self, index: usize) -> Result<Value> {
+        self.value(index, sys::fa_model_get_input)
+    }
+    /// An output.
+    pub fn output(&self, index: usize) -> Result<Value> {
+        self.value(index, sys::fa_model_get_output)
+    }
+    fn value(&self, index: usize, get: unsafe extern "C" fn(*const sys::fa_model, i32, *mut sys::fa_value_info) -> i32) -> Result<Value> {
+        // SAFETY: plain data; the texts belong to the model and are copied.
+        let mut v: sys::fa_value_info = unsafe { zeroed() };
+        check(unsafe { get(self.as_ptr(), ffi::index(index)?, &mut v) })?;
+        let shape = usize::try_from(v.ndim).ok().map(|n| v.shape[..n].to_vec());
+        Ok(Value { name: unsafe { ffi::text(v.name) }, dtype: v.dtype, shape })
+    }
+    /// A node, in topological order.
+    pub fn node(&self, index: usize) -> Result<Node> {
+        // SAFETY: as above.
+        let mut n: sys::fa_node_info = unsafe { zeroed() };
+        check(unsafe { sys::fa_model_get_node(self.as_ptr(), ffi::index(index)?, &mut n) })?;
+        Ok(unsafe { Node { name: ffi::text(n.name), op: ffi::text(n.op), output: ffi::text(n.output) } })
+    }
+    /// A layer with weights.
+    pub fn layer(&self, index: usize) -> Result<Layer> {
+        // SAFETY: as above.
+        let mut l: sys::fa_layer_info = unsafe { zeroed() };
+        check(unsafe { sys::fa_model_get_layer(self.as_ptr(), ffi::index(index)?, &mut l) })?;
+        let (name, op, weight) = unsafe { (ffi::text(l.name), ffi::text(l.op), ffi::text(l.weight)) };
+        Ok(Layer { name, op, weight, inputs: l.in_, outputs: l.out, groups: l.groups, has_bias: l.has_bias != 0 })
+    }
+
+    /// Runs the network and returns one of its values: of a node the first output; None: the logits.
+    pub fn run(&self, inputs: &[ArrayView<'_>], name: Option<&str>) -> Result<Tensor> {
+        let name = name.map(ffi::c_text).transpose()?;
+        let (data, count) = array::raw(inputs);
+        // SAFETY: all pointers are valid during the call.
+        ffi::make(|out| unsafe { sys::fa_model_run(self.as_ptr(), data, count, name.as_ref().map_or(null(), |n| n.as_ptr()), out) }).map(Tensor)
+    }
+}
+
+/// An array that the library made.
+#[derive(Debug)]
+pub struct Tensor(NonNull<sys::fa_tensor>);
+
+// SAFETY: immutable.
+unsafe impl Send for Tensor {}
+unsafe impl Sync for Tensor {}
+
+impl Drop for Tensor {
+    fn drop(&mut self) {
+        // SAFETY: released once.
+        unsafe { sys::fa_tensor_release(self.0.as_ptr()) }
+    }
+}
+
+impl Tensor {
+    fn view(&self) -> sys::fa_array {
+        // SAFETY: the tensor is alive and never null: the call cannot fail.
+        unsafe {
+            let mut view = zeroed();
+            sys::fa_tensor_view(self.0.as_ptr(), &mut view);
+            view
+        }
+    }
+    /// The dimensions.
+    pub fn shape(&self) -> &[i64] {
+        let v = self.view();
+        if v.ndim == 0 {
+            return &[];
+        }
+        // SAFETY: points into the tensor.
+        unsafe { std::slice::from_raw_parts(v.shape, v.ndim as usize) }
+    }
+    /// The elements; None when they are not of this type. Reals are f32, all else i64.
+    pub fn elements<T: Element>(&self) -> Option<&[T]> {
+        let v = self.view();
+        let n: i64 = self.shape().iter().product();
+        if v.dtype != T::DTYPE {
+            return None;
+        }
+        // SAFETY: points into the tensor, which holds n elements of this type.
+        Some(if n == 0 { &[] } else { unsafe { std::slice::from_raw_parts(v.data.cast(), n as usize) } })
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The whole life: build, score, explain, save, load, share.
+mod common;
+use common::*;
+use fattr::*;
+use std::thread;
+
+#[test]
+fn references_explain_themselves() {
+    let w = world();
+    let mut scorer = Scorer::new(&w.sketch, &w.model, &ScorerOptions::new().max_batch(8).residual(true).all_scores(true)).unwrap();
+    let info = w.sketch.info().unwrap();
+    assert_eq!((info.reference_count, info.calibration_count, info.class_count), (40, 39, 10));
+    let shape = [1, 1, 28, 28];
+    for i in [0usize, 7, 39] {
+        let scored = scorer.score(&[ArrayView::new(&w.references[784 * i..784 * (i + 1)], &shape).unwrap()]).unwrap();
+        let e: Vec<Explanation> = scored.explanations().collect();
+        assert_eq!((e.len(), e[0].reference), (40, i));
+        assert!((e[0].coupling - 1.0).abs() < 1e-4 && e.windows(2).all(|p| p[0].weight >= p[1].weight));
+        assert_eq!(e[3].weight, scored.weights()[e[3].reference]);
+        assert_eq!((scored.couplings().len(), scored.residual().len()), (40, info.signature_length));
+        assert_eq!(scored.score_of(Score::Cone), Some(scored.score()));
+        assert_eq!(scored.flagged(), Some(scored.p_value() <= 0.05));
+        assert_eq!(scored.predicted(), w.sketch.reference(i).unwrap().predicted);
+        assert!(scored.confidence() > 0.1 && !scored.no_signal());
+    }
+    assert!(scorer.timing().unwrap().forward_ns > 0);
+    let batch_shape = [8, 1, 28, 28];
+    let batch = scorer.score_batch(&[ArrayView::new(&w.references[..8 * 784], &batch_shape).unwrap()]).unwrap();
+    assert_eq!((batch.len(), batch.iter().len()), (8, 8));
+    for (i, scored) in batch.into_iter().enumerate() {
+        assert_eq!(scored.explanations().next().unwrap().reference, i);
+    }
+}
+
+#[test]
+fn scores_without_weights_are_explained_by_couplings() {
+    let w = world();
+    let mut scorer = Scorer::new(&w.sketch, &w.model, &ScorerOptions::new().score(Score::TopK)).unwrap();
+    let x = pictures(1, 9);
+    let scored = scorer.score(&[ArrayView::new(&x, &[1, 1, 28, 28]).unwrap()]).unwrap();
+    assert!(scored.weights().is_empty() && scored.residual().is_empty() && scored.score_of(Score::Cone).is_none());
+    let best = scored.explanations().next().unwrap();
+    assert_eq!(best.coupling, scored.couplings().iter().copied().fold(f32::MIN, f32::max));
+    assert_eq!(best.weight, 0.0);
+}
+
+#[test]
+fn models_describe_themselves() {
+    let w = world();
+    let info = w.model.info().unwrap();
+    assert_eq!((info.class_count, info.input_count), (Some(10), 1));
+    assert_eq!(w.model.input(0).unwrap(), Value { name: "image".into(), dtype: 1, shape: Some(vec![-1, 1, 28, 28]) });
+    assert!(w.model.layer(0).unwrap().outputs > 0 && !w.model.node(0).unwrap().op.is_empty() && !w.model.output(0).unwrap().name.is_empty());
+    assert_eq!(w.model.digest().unwrap(), w.sketch.info().unwrap().model_digest);
+    let logits = w.model.run(&[ArrayView::new(&w.references, &[40, 1, 28, 28]).unwrap()], None).unwrap();
+    assert_eq!((logits.shape(), logits.elements::<f32>().unwrap().len(), logits.elements::<i64>()), (&[40, 10][..], 400, None));
+    let bytes = std::fs::read(model_path("mlp.onnx")).unwrap();
+    let again = Model::from_bytes(&w.context, &bytes, Some(&info.logits)).unwrap();
+    assert_eq!(again.digest().unwrap(), w.model.digest().unwrap());
+    assert!(!version().is_empty() && build_info().contains("libfattr") && !w.context.kernels().is_empty());
+}
+
+#[test]
+fn sketches_are_files() {
+    let w = world();
+    let path = std::env::temp_dir().join(format!("fattr-rust-{}.fattr", std::process::id()));
+    w.sketch.save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for read in [Sketch::load(&w.context, &path).unwrap(), Sketch::from_bytes(&w.context, &bytes).unwrap()] {
+        read.check_model(&w.model).unwrap();
+        assert_eq!(read.info().unwrap(), w.sketch.info().unwrap());
+        assert_eq!(read.audit(Score::Span).unwrap(), w.sketch.audit(Score::Span).unwrap());
+    }
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(w.sketch.calibration(Score::Cone).unwrap().len(), 39);
+    let bare = w.sketch.recalibrate(&w.model, None, &SketchOptions::new()).unwrap();
+    assert_eq!(bare.calibration(Score::Cone).unwrap_err().status(), Status::State);
+    assert!(!w.sketch.layer(0).unwrap().dropped);
+    let x = pictures(1, 3);
+    let mut scorer = Scorer::new(&bare, &w.model, &ScorerOptions::new()).unwrap();
+    let scored = scorer.score(&[ArrayView::new(&x, &[1, 1, 28, 28]).unwrap()]).unwrap();
+    assert!(scored.flagged().is_none() && scored.p_value().is_nan());
+}
+
+#[test]
+fn sets_keep_labels_and_ids() {
+    let w = world();
+    let (labels, ids): (Vec<i64>, Vec<i64>) = (vec![3; 40], (100..140).collect());
+    let shape = [40, 1, 28, 28];
+    let set = RefSet::with(&w.context, &[ArrayView::new(&w.references, &shape).unwrap()], Some(&labels), Some(&ids)).unwrap();
+    assert_eq!((set.len(), set.id(39).unwrap()), (40, 139));
+    let options = SketchOptions::new().k_in(4).k_out(4).blocks(Blocks::Plain).loss(Loss::CrossEntropy).seed(7).layers(&w.model.layer(2).unwrap().name).unwrap();
+    let sketch = Sketch::build(&w.model, &set, None, &options).unwrap();
+    assert_eq!(sketch.reference(2).unwrap().label, Some(3));
+    assert_eq!((sketch.reference(2).unwrap().id, sketch.info().unwrap().layer_count), (102, 1));
+}
+
+#[test]
+fn threads_share_a_sketch() {
+    let w = world();
+    let x = pictures(6, 5);
+    let score_all = |mut scorer: Scorer| -> Vec<f64> {
+        x.chunks(784).map(|p| scorer.score(&[ArrayView::new(p, &[1, 1, 28, 28]).unwrap()]).unwrap().score()).collect()
+    };
+    let want = score_all(Scorer::new(&w.sketch, &w.model, &ScorerOptions::new()).unwrap());
+    thread::scope(|scope| {
+        let crew: Vec<_> = (0..4)
+            .map(|_| {
+                let scorer = Scorer::new(&w.sketch, &w.model, &ScorerOptions::new()).unwrap(); // made here, used there
+                scope.spawn(|| score_all(scorer))
+            })
+            .collect();
+        for t in crew {
+            assert_eq!(t.join().unwrap(), want);
+        }
+    });
+}
+
+#[test]
+fn owners_may_go_in_any_order() {
+    let World { context, model, sketch, .. } = world();
+    let (other, copy) = (sketch.clone(), context.clone());
+    let mut scorer = Scorer::new(&sketch, &model, &ScorerOptions::new()).unwrap();
+    drop((context, model, sketch, other));
+    let x = pictures(1, 3);
+    scorer.score(&[ArrayView::new(&x, &[1, 1, 28, 28]).unwrap()]).unwrap();
+    assert!(copy.memory_used() > 0 && copy.memory_peak() >= copy.memory_used());
+    drop(scorer);
+    assert_eq!(copy.memory_used(), 0);
+}
+
+#[test]
+fn trace_sketches() {
+    let w = world();
+    let (r, c) = (refset(&w.context, &w.references), refset(&w.context, &pictures(N_CAL, 2)));
+    let build = |chain| Sketch::build(&w.model, &r, Some(&c), &SketchOptions::new().trace(TraceOptions::new().draws(10).first_chain(chain))).unwrap();
+    let (first, second) = (build(0), build(1));
+    let merged = Sketch::merge(&[&second, &first]).unwrap();
+    assert!(merged.info().unwrap().is_trace && !w.sketch.info().unwrap().is_trace);
+    let mut scorer = Scorer::new(&merged, &w.model, &ScorerOptions::new().score(Score::MeanCcc)).unwrap();
+    let scored = scorer.score(&[ArrayView::new(&w.references[..784], &[1, 1, 28, 28]).unwrap()]).unwrap();
+    assert_eq!((scored.draws(), scored.score_of(Score::MeanCcc)), (20, Some(scored.score())));
+    assert_eq!(Sketch::merge(&[]).unwrap_err().status(), Status::Argument);
+    assert_eq!(Sketch::merge(&[&w.sketch]).unwrap_err().status(), Status::Argument);
+    let sgld = SketchOptions::new().trace(TraceOptions::new().sampler(Sampler::Sgld).draws(1));
+    assert_eq!(Sketch::build(&w.model, &r, None, &sgld).unwrap_err().status(), Status::Argument);
+}
+
+#[test]
+fn metrics() {
+    let m = detection_metrics(&[0.1, 0.2, 0.3], &[0.25, 0.9]).unwrap();
+    assert!((m.auroc - 5.0 / 6.0).abs() < 1e-12);
+    assert_eq!(detection_metrics(&[f64::NAN], &[1.0]).unwrap_err().status(), Status::NotFinite);
+    assert_eq!(detection_metrics(&[], &[1.0]).unwrap_err().status(), Status::Argument);
+}
