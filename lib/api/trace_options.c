@@ -66,6 +66,8 @@ fa_status fa_trace_options_resolve(const fa_trace_options *given, fa_trace_optio
     FA_TRY(real_in_range("epsilon", o.epsilon, 1e-30, 1e30));
     if (o.sampler == FA_SAMPLER_GAUSSIAN && o.batchnorm == FA_BATCHNORM_REESTIMATE)
         return fa_fail(FA_ERR_ARGUMENT, "fa_trace_options.batchnorm: gaussian draws see no minibatch that statistics could be estimated from; take a chain or FA_BATCHNORM_FROZEN");
+    if (o.first_chain > UINT64_MAX - (uint64_t)(o.chains - 1))
+        return fa_fail(FA_ERR_ARGUMENT, "fa_trace_options.first_chain: %llu is too large for the ids of %d chains", (unsigned long long)o.first_chain, o.chains);
     if (o.resume && !o.checkpoint) return fa_fail(FA_ERR_ARGUMENT, "fa_trace_options.resume: no checkpoint is named to resume from");
     if (o.parameters && !fa_layer_patterns_valid(o.parameters))
         return fa_fail(FA_ERR_ARGUMENT, "fa_trace_options.parameters: a pattern in '%.200s' is empty or longer than %d bytes", o.parameters, FA_LAYER_PATTERN - 1);

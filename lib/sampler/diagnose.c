@@ -102,15 +102,16 @@ size_t fa_diagnose_bytes(int64_t n, int64_t draws)
     return (size_t)looked_at(n) * (3 * sizeof(double) + (size_t)draws * sizeof(float));
 }
 
-fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_t draws, const int64_t *offset, int32_t n_chain, fa_diagnosis *out)
+fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_t stride, const int64_t *offset, int32_t n_chain, fa_diagnosis *out)
 {
+    const int64_t draws = offset[n_chain];
     work w = {.n = looked_at(n), .draws = draws, .offset = offset, .n_chain = n_chain};
     w.ess = fa_new_uncleared(context, fa_diagnose_bytes(n, draws));
     if (!w.ess) return FA_ERR_MEMORY;
     w.rhat = w.ess + w.n;
     w.drift = w.rhat + w.n;
     w.centred = (float *)(w.drift + w.n);
-    for (int64_t i = 0; i < w.n; i++) reference(&w, i, trace + i * n / w.n * draws);
+    for (int64_t i = 0; i < w.n; i++) reference(&w, i, trace + i * n / w.n * stride);
     fa_diagnosis d = {.ess = median(w.ess, w.n), .split_rhat = median(w.rhat, w.n), .drift = drift_of(&w), .shortest = draws};
     d.ess_min = w.ess[0]; /* sorted by now */
     d.split_rhat_max = w.rhat[w.n - 1];

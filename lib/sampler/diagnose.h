@@ -11,8 +11,8 @@
 
 #define FA_DIAGNOSE_REFERENCES 256 /* at most as many are looked at, evenly spaced */
 
-/* trace [n, draws] row-major: losses of n references (> 0); chain c has draws offset[c] ... offset[c + 1] - 1, offset[n_chain] = draws. */
-fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_t draws, const int64_t *offset, int32_t n_chain, fa_diagnosis *out);
+/* Losses of n references (> 0): row i begins at trace[i * stride], chain c is its draws offset[c] ... offset[c + 1] - 1, from offset[0] = 0 to offset[n_chain] <= stride. */
+fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_t stride, const int64_t *offset, int32_t n_chain, fa_diagnosis *out);
 size_t fa_diagnose_bytes(int64_t n, int64_t draws);
 
 /* The verdict in words with the option to change: static text. loss_before and loss_after: mean loss of the references at the trained weights and over the

@@ -92,8 +92,13 @@ static fa_status begin(fa_levels *l, const fa_sketch *s, int64_t batch, uint32_t
         if (s->body->trace->chain[c].draws < shortest) shortest = s->body->trace->chain[c].draws;
     for (int32_t parts = early ? 1 << (FA_LEVELS - 1) : 1; parts >= 1; parts /= 2) {
         if (parts > 1 && shortest < parts * LEAST_DRAWS) continue;
-        fa_level *level = &l->level[l->n++];
-        if (parts > 1) FA_TRY(prefix(s, parts, pool, &level->own));
+        fa_level *level = &l->level[l->n];
+        if (parts > 1) {
+            fa_status status = prefix(s, parts, pool, &level->own);
+            if (status == FA_ERR_NO_SIGNAL) continue; /* so few draws that no loss moved settle nothing */
+            FA_TRY(status);
+        }
+        l->n++;
         level->sketch = parts > 1 ? level->own : s;
         FA_TRY(fa_judge_create(l->context, level->sketch->body, l->context->kernels, batch, want, &level->judge));
     }

@@ -100,16 +100,28 @@ static void present(fa_scorer *s, const fa_level *level, int64_t open)
     fa_judge_sign_losses(level->judge, open);
 }
 
-static fa_status run_traces(fa_scorer *s, fa_scorer_lane *l, fa_result *results, int64_t n)
+static fa_scorer_lane *lane_for(fa_scorer *s, int64_t n)
+{
+    return s->many.batch && n > 1 && n >= s->smallest ? &s->many : &s->single;
+}
+
+static void begin_timing(fa_scorer *s)
+{
+    s->single.tracer.draw_ns = s->single.tracer.forward_ns = 0;
+    s->many.tracer.draw_ns = s->many.tracer.forward_ns = 0;
+    s->timing.coupling_ns = s->timing.solve_ns = 0;
+}
+
+static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
 {
     int64_t open = n;
-    l->tracer.draw_ns = l->tracer.forward_ns = 0;
-    s->timing.coupling_ns = s->timing.solve_ns = 0;
-    FA_TRY(fa_tracer_predict(&l->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence}));
+    begin_timing(s);
+    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence}));
     for (int64_t i = 0; i < n; i++) s->active[i] = i;
     for (int32_t k = 0; open; k++) {
         const fa_level *level = &s->levels.level[k];
-        FA_TRY(trace_level(s, l, k, open));
+        const bool last = k == s->levels.n - 1;
+        FA_TRY(trace_level(s, lane_for(s, open), k, open));
         uint64_t begin = fa_now_ns();
         present(s, level, open);
         FA_TRY(fa_judge_couple(level->judge, 0, open));
@@ -119,8 +131,9 @@ static fa_status run_traces(fa_scorer *s, fa_scorer_lane *l, fa_result *results,
             int64_t i = s->active[a];
             fa_result r;
             judge(s, level, a, i, &r);
-            int32_t verdict = k < s->levels.n - 1 ? fa_level_verdict(&s->levels, k, r.score) : r.flagged;
-            if (k < s->levels.n - 1 && verdict < 0) {
+            /* A loss that has not moved yet says nothing of the draws to come. */
+            int32_t verdict = last ? r.flagged : r.no_signal ? -1 : fa_level_verdict(&s->levels, k, r.score);
+            if (!last && verdict < 0) {
                 s->active[left++] = i;
                 continue;
             }
@@ -131,8 +144,8 @@ static fa_status run_traces(fa_scorer *s, fa_scorer_lane *l, fa_result *results,
         s->timing.coupling_ns += middle - begin;
         s->timing.solve_ns += fa_now_ns() - middle;
     }
-    s->timing.forward_ns = l->tracer.forward_ns;
-    s->timing.draw_ns = l->tracer.draw_ns;
+    s->timing.forward_ns = s->single.tracer.forward_ns + s->many.tracer.forward_ns;
+    s->timing.draw_ns = s->single.tracer.draw_ns + s->many.tracer.draw_ns;
     memcpy(results, s->result, (size_t)n * sizeof *results);
     return FA_OK;
 }
@@ -153,7 +166,5 @@ static fa_status run_gradients(fa_scorer *s, fa_scorer_lane *l, fa_result *resul
 fa_status fa_scorer_run(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n)
 {
     FA_TRY(check_inputs(s, inputs, n_inputs, n));
-    bool together = s->many.batch && n > 1 && n >= s->smallest;
-    fa_scorer_lane *lane = together ? &s->many : &s->single;
-    return s->varied ? run_traces(s, lane, results, n) : run_gradients(s, lane, results, n);
+    return s->varied ? run_traces(s, results, n) : run_gradients(s, lane_for(s, n), results, n);
 }

@@ -64,10 +64,11 @@ static fa_status start(work *w)
     if (r->calibration) FA_TRY(fa_build_order(r->network, r->calibration, &w->arena, "calibration", &calibration));
     if (w->options->sampling) FA_TRY(fa_build_order(r->network, w->options->sampling, &w->arena, "fa_trace_options.sampling", &w->sampling));
     int64_t n = r->references->n, m = r->calibration ? r->calibration->n : 0, k = w->options->sampling ? w->options->sampling->n : 0, most = n > m ? n : m;
-    int64_t units = n + m + k + w->options->chains * w->options->draws * (n + m) + fa_sampling_units(w->options, k ? k : n);
+    int64_t units = n * (1 + (r->options->drop_misclassified != 0)) + m + k + w->options->chains * w->options->draws * (n + m) + fa_sampling_units(w->options, k ? k : n);
     FA_TRY(fa_trace_crew_begin(&w->crew, r->network, w->program, r->options, references, most > k ? most : k, units));
     FA_TRY(fa_build_describe(r, fa_pass_classes(w->crew.tracer[0].pass), references, b));
     b->options.blocks = FA_BLOCKS_PLAIN;
+    b->options.layers = NULL;
     w->reference = (observed){.inputs = references, .n = n};
     w->calibration = (observed){.inputs = calibration, .n = m};
     return FA_OK;
@@ -162,7 +163,8 @@ static void digest_request(work *w)
     const fa_trace_options *o = w->options;
     const fa_sketch_options *s = w->request->options;
     const int64_t integers[] = {o->sampler, o->storage, o->batchnorm, o->chains, o->partial, o->draws, o->burn_in, o->thinning, o->minibatch, (int64_t)o->first_chain,
-                                (int64_t)s->seed, s->topk, s->drop_misclassified, w->request->network->logits_node};
+                                (int64_t)s->seed, s->topk, s->drop_misclassified, s->batch, w->request->network->logits_node,
+                                w->request->calibration != NULL, o->sampling != NULL, o->parameters != NULL};
     const double reals[] = {o->step_size, o->gamma, o->nbeta, o->noise, o->decay, o->epsilon, s->ridge};
     const char *parameters = o->parameters ? o->parameters : "";
     fa_hash h;
@@ -182,7 +184,7 @@ static fa_status write_checkpoint(void *user, int32_t chain, fa_chain_state *sta
     work *w = user;
     uint64_t now = fa_now_ns();
     if (now < w->next_checkpoint_ns) return FA_OK;
-    w->next_checkpoint_ns = now + w->options->checkpoint_ms * 1000000;
+    w->next_checkpoint_ns = fa_later_ns(now, w->options->checkpoint_ms);
     w->checkpoint.chain = chain;
     w->checkpoint.draw = draw;
     w->checkpoint.state = state ? *state : (fa_chain_state){.weights = NULL};
@@ -197,13 +199,13 @@ static fa_status sample(work *w)
     if (o->checkpoint) {
         digest_request(w);
         s.pause = write_checkpoint;
-        w->next_checkpoint_ns = fa_now_ns() + o->checkpoint_ms * 1000000;
+        w->next_checkpoint_ns = fa_later_ns(fa_now_ns(), o->checkpoint_ms);
         if (o->resume && fa_file_exists(o->checkpoint)) {
             FA_TRY(fa_checkpoint_read(w->sketch, &w->checkpoint, o->checkpoint, &w->arena));
             s.first_chain = w->checkpoint.chain;
             s.first_draw = w->checkpoint.draw;
             s.state = w->checkpoint.state;
-            w->crew.progress.done += s.first_draw * (w->reference.n + w->calibration.n);
+            w->crew.progress.done += s.first_draw * (w->reference.n + w->calibration.n) + fa_sampling_units_done(o, s.n, s.first_chain, s.state.step);
         }
     }
     return fa_sampling_run(&s);

@@ -4,10 +4,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "sketch/fields.h"
+#include "sketch/sampling.h"
 #include "sketch/tensors.h"
 #include "sketch/trace_tensors.h"
 
-#include <math.h>
+#include <float.h>
 #include <string.h>
 
 #define FORMAT_VERSION 1
@@ -84,9 +85,9 @@ static fa_status read_state(fa_st_file *f, const fa_sketch_trace *t, fa_arena *a
     state->second_moment = fa_arena_array(arena, weights, sizeof(float));
     state->statistics = fa_arena_array(arena, (size_t)t->n_statistics + 1, sizeof(float));
     if (!state->weights || !state->second_moment || !state->statistics) return FA_ERR_MEMORY;
-    FA_TRY(fa_st_take_floats(f, "chain.weights", t->layout.n_weight, 0, -1e30f, 1e30f, state->weights));
-    FA_TRY(fa_st_take_floats(f, "chain.second_moment", t->layout.n_weight, 0, 0, INFINITY, state->second_moment));
-    return t->n_statistics ? fa_st_take_floats(f, "chain.statistics", t->n_statistics, 0, -1e30f, 1e30f, state->statistics) : FA_OK;
+    FA_TRY(fa_st_take_floats(f, "chain.weights", t->layout.n_weight, 0, -FLT_MAX, FLT_MAX, state->weights));
+    FA_TRY(fa_st_take_floats(f, "chain.second_moment", t->layout.n_weight, 0, 0, FLT_MAX, state->second_moment));
+    return t->n_statistics ? fa_st_take_floats(f, "chain.statistics", t->n_statistics, 0, -FLT_MAX, FLT_MAX, state->statistics) : FA_OK;
 }
 
 static fa_status read_open(fa_st_file *f, fa_sketch *s, fa_checkpoint *c, const void *data, size_t size, fa_arena *arena)
@@ -105,7 +106,7 @@ static fa_status read_open(fa_st_file *f, fa_sketch *s, fa_checkpoint *c, const 
         return fa_fail(FA_ERR_MISMATCH, "the checkpoint was written by a build with another model, other inputs or other options");
     if (!fa_parse_i64(fa_text_field(m, "chain"), 0, t->n_chain - 1, &chain)) return fa_fail_field("chain");
     if (!fa_parse_i64(fa_text_field(m, "draw"), 0, b->offset[b->n_layer], &c->draw)) return fa_fail_field("draw");
-    if (!fa_parse_i64(fa_text_field(m, "step"), 0, INT64_MAX, &step)) return fa_fail_field("step");
+    if (!fa_parse_i64(fa_text_field(m, "step"), 0, fa_sampling_steps(&t->options), &step)) return fa_fail_field("step");
     c->chain = (int32_t)chain;
     FA_TRY(fa_read_part(s->context, m, "chains", read_distances, b->trace));
     FA_TRY(fa_read_draws(f, b, c->draw));
@@ -114,8 +115,8 @@ static fa_status read_open(fa_st_file *f, fa_sketch *s, fa_checkpoint *c, const 
     FA_TRY(read_state(f, t, arena, &c->state));
     /* The step and the draws say the same. */
     const fa_trace_options *o = &t->options;
-    int64_t behind = step - 1 - o->burn_in, done = behind < 0 ? 0 : behind / o->thinning + 1, most = t->chain[chain].draws;
-    if (c->draw != b->offset[chain] + (done < most ? done : most)) return fa_fail_field("step");
+    int64_t behind = step - 1 - o->burn_in, done = behind < 0 ? 0 : behind / o->thinning + 1;
+    if (c->draw != b->offset[chain] + done) return fa_fail_field("step");
     c->state.step = step;
     return FA_OK;
 }

@@ -14,13 +14,16 @@ uint64_t fa_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint64_t fa_later_ns(uint64_t now, uint64_t ms)
+{
+    uint64_t wait, then;
+    return __builtin_mul_overflow(ms, UINT64_C(1000000), &wait) || __builtin_add_overflow(now, wait, &then) ? UINT64_MAX : then;
+}
+
 void fa_progress_begin(fa_progress_state *p, const fa_sketch_options *options, int64_t total)
 {
-    uint64_t now = fa_now_ns(), wait;
     *p = (fa_progress_state){.call = options->progress, .user = options->progress_user, .total = total, .timeout_ms = options->timeout_ms};
-    if (!options->timeout_ms) return;
-    if (__builtin_mul_overflow(options->timeout_ms, UINT64_C(1000000), &wait)) return;
-    if (__builtin_add_overflow(now, wait, &p->deadline_ns)) p->deadline_ns = 0;
+    if (options->timeout_ms) p->deadline_ns = fa_later_ns(fa_now_ns(), options->timeout_ms);
 }
 
 fa_status fa_progress_add(fa_progress_state *p, const char *stage, int64_t units)

@@ -15,6 +15,7 @@ typedef struct fa_progress_state {
 } fa_progress_state;
 
 uint64_t fa_now_ns(void); /* monotonic clock */
+uint64_t fa_later_ns(uint64_t now, uint64_t ms); /* UINT64_MAX where that is beyond the clock */
 
 void fa_progress_begin(fa_progress_state *progress, const fa_sketch_options *options, int64_t total);
 

@@ -30,6 +30,7 @@ typedef struct work {
     int64_t minibatch;
     int64_t *target;    /* [minibatch] of the current one */
     float *trained, *statistics;
+    float *drawn;       /* [weights] of a gaussian draw */
     char stage[96];
     /* of the gradient under way */
     int64_t number, n;
@@ -44,9 +45,22 @@ static int64_t minibatch_of(const fa_trace_options *o, int64_t n)
     return o->minibatch < n ? o->minibatch : n;
 }
 
+int64_t fa_sampling_steps(const fa_trace_options *o)
+{
+    return o->burn_in + (o->draws - 1) * o->thinning + 1;
+}
+
+int64_t fa_sampling_units_done(const fa_trace_options *o, int64_t n, int32_t chain, int64_t step)
+{
+    int64_t units;
+    if (o->sampler == FA_SAMPLER_GAUSSIAN) return 0;
+    /* Options in range may ask for more steps than anybody will wait for. */
+    return fa_mul_i64(chain * fa_sampling_steps(o) + step, minibatch_of(o, n), &units) && units < INT64_MAX / 4 ? units : INT64_MAX / 4;
+}
+
 int64_t fa_sampling_units(const fa_trace_options *o, int64_t n)
 {
-    return o->sampler == FA_SAMPLER_GAUSSIAN ? 0 : o->chains * (o->burn_in + o->draws * o->thinning) * minibatch_of(o, n);
+    return fa_sampling_units_done(o, n, o->chains, 0);
 }
 
 static fa_status plan(const fa_sampling *s, fa_context *context, bool reestimate, int64_t minibatch, fa_pass **out)
@@ -71,7 +85,8 @@ static fa_status begin(work *w)
     w->statistics = fa_new_array(w->context, (size_t)fa_program_statistics_count(s->program) + 1, sizeof(float));
     if (!w->member || !w->target || !w->trained || !w->statistics) return FA_ERR_MEMORY;
     fa_program_trained(s->program, w->trained, w->statistics);
-    for (int32_t t = 0; o->sampler != FA_SAMPLER_GAUSSIAN && t < w->threads; t++) {
+    if (o->sampler == FA_SAMPLER_GAUSSIAN) return (w->drawn = fa_new_array(w->context, weights, sizeof(float))) ? FA_OK : FA_ERR_MEMORY;
+    for (int32_t t = 0; t < w->threads; t++) {
         FA_TRY(plan(s, w->context, w->reestimate, w->minibatch, &w->member[t].pass));
         if (!w->reestimate && !(w->member[t].gradient = fa_new_array(w->context, weights, sizeof(float)))) return FA_ERR_MEMORY;
     }
@@ -88,6 +103,7 @@ static void end(work *w)
     fa_delete(w->context, w->target);
     fa_delete(w->context, w->trained);
     fa_delete(w->context, w->statistics);
+    fa_delete(w->context, w->drawn);
 }
 
 static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
@@ -156,17 +172,19 @@ static fa_status gaussian(work *w)
 {
     const fa_sampling *s = w->sampling;
     fa_sketch_body *b = s->body;
+    fa_sketch_trace *trace = b->trace;
     for (int64_t t = s->first_draw; t < b->offset[b->n_layer]; t++) {
+        if (trace->draw_bytes) {
+            fa_trace_replay(b, t, w->trained, w->drawn);
+            keep(w, &(fa_chain_state){.weights = w->drawn}, t);
+        }
         FA_TRY(s->observe(s->user, t));
         if (s->pause) FA_TRY(s->pause(s->user, fa_trace_chain_of(b, t), NULL, t + 1));
     }
-    float *weights = fa_new_array(w->context, (size_t)fa_program_weight_count(s->program), sizeof *weights);
-    if (!weights) return FA_ERR_MEMORY;
     for (int32_t c = 0; c < b->n_layer; c++) {
-        fa_trace_weights(b, b->offset[c + 1] - 1, w->trained, weights);
-        b->trace->chain[c].distance = distance(weights, w->trained, b->trace->layout.n_weight);
+        fa_trace_weights(b, b->offset[c + 1] - 1, w->trained, w->drawn);
+        trace->chain[c].distance = distance(w->drawn, w->trained, trace->layout.n_weight);
     }
-    fa_delete(w->context, weights);
     return FA_OK;
 }
 
@@ -185,7 +203,7 @@ static fa_status walk(work *w, fa_chain *chain, int32_t c)
     const fa_trace_options *o = &b->trace->options;
     fa_chain_state *state = fa_chain_get_state(chain);
     double loss = 0;
-    while (state->step < o->burn_in + o->draws * o->thinning) {
+    while (state->step < fa_sampling_steps(o)) {
         if (loss > 0) snprintf(w->stage, sizeof w->stage, "chain %d of %d, step %lld, minibatch loss %.4f nats", c + 1, b->n_layer, (long long)state->step, loss);
         else snprintf(w->stage, sizeof w->stage, "chain %d of %d, step %lld", c + 1, b->n_layer, (long long)state->step);
         FA_TRY(fa_chain_step(chain, 0, &loss));

@@ -29,8 +29,12 @@ typedef struct fa_sampling {
 
 fa_status fa_sampling_run(const fa_sampling *sampling);
 
-/* Inputs that the gradients of all chains see: units of progress. */
+/* Steps of a chain up to its last kept draw. */
+int64_t fa_sampling_steps(const fa_trace_options *options);
+
+/* Inputs that gradients see, units of progress: of all chains, and of those before chain `chain` with `step` steps of its own. `n` inputs to sample from. */
 int64_t fa_sampling_units(const fa_trace_options *options, int64_t n);
+int64_t fa_sampling_units_done(const fa_trace_options *options, int64_t n, int32_t chain, int64_t step);
 
 /* What it holds beside the sketch, in bytes of the context; a pass for gradients is created in `counter` to find out. */
 fa_status fa_sampling_bytes(const fa_sampling *sampling, fa_context *counter, size_t *out);

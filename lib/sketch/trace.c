@@ -171,15 +171,18 @@ int32_t fa_trace_chain_of(const fa_sketch_body *b, int64_t t)
     return c;
 }
 
+void fa_trace_replay(const fa_sketch_body *b, int64_t t, const float *trained, float *weights)
+{
+    const fa_sketch_trace *trace = b->trace;
+    const fa_trace_chain *chain = &trace->chain[fa_trace_chain_of(b, t)];
+    fa_draw_replay(trained, trace->layout.n_weight, chain->seed, chain->id, t - b->offset[chain - trace->chain], (float)(1 / sqrt(trace->options.gamma)), weights);
+}
+
 void fa_trace_weights(const fa_sketch_body *b, int64_t t, const float *trained, float *weights)
 {
     const fa_sketch_trace *trace = b->trace;
-    if (trace->draw_bytes) {
-        fa_draw_decode(&trace->layout, trace->options.storage, trained, trace->draw + (size_t)t * trace->draw_bytes, weights);
-    } else {
-        const fa_trace_chain *chain = &trace->chain[fa_trace_chain_of(b, t)];
-        fa_draw_replay(trained, trace->layout.n_weight, chain->seed, chain->id, t - b->offset[chain - trace->chain], (float)(1 / sqrt(trace->options.gamma)), weights);
-    }
+    if (trace->draw_bytes) fa_draw_decode(&trace->layout, trace->options.storage, trained, trace->draw + (size_t)t * trace->draw_bytes, weights);
+    else fa_trace_replay(b, t, trained, weights);
 }
 
 const float *fa_trace_statistics(const fa_sketch_body *b, int64_t t)
@@ -201,10 +204,10 @@ fa_status fa_trace_diagnose(fa_sketch_body *b)
     fa_sketch_trace *t = b->trace;
     int64_t draws = b->offset[b->n_layer];
     for (int32_t c = 0; c < t->n_chain; c++) {
-        int64_t first = b->offset[c], n = t->chain[c].draws, own[2] = {first, first + n};
+        int64_t first = b->offset[c], n = t->chain[c].draws, own[2] = {0, n};
         t->chain[c].loss_before = t->loss_before;
         t->chain[c].loss_after = mean_loss(b, first + n - (n + 3) / 4, first + n);
-        FA_TRY(fa_diagnose(b->arena.context, t->loss, b->n_reference, draws, own, 1, &t->chain[c].diagnosis));
+        FA_TRY(fa_diagnose(b->arena.context, t->loss + first, b->n_reference, draws, own, 1, &t->chain[c].diagnosis));
     }
     t->loss_after = mean_loss(b, 0, draws);
     return fa_diagnose(b->arena.context, t->loss, b->n_reference, draws, b->offset, t->n_chain, &t->diagnosis);

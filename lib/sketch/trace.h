@@ -19,6 +19,8 @@ typedef struct fa_trace_chain {
     fa_diagnosis diagnosis;
 } fa_trace_chain;
 
+#define FA_LOSS_MOST 1e30f /* nats: larger losses count as infinite */
+
 /* What identifies one initialiser that moves. */
 typedef struct fa_trace_parameter {
     const char *name;
@@ -61,7 +63,8 @@ void fa_trace_sign_references(fa_sketch_body *body);
 /* From losses [n, draws] to raw blocks [n, draws]: centred chain by chain, the common trace taken out. mean, deviation [n, n_chain]. `block` may be `loss`. */
 void fa_trace_sign(const fa_sketch_body *body, int64_t n, const float *loss, float *block, float *mean, float *deviation);
 
-/* Writes weights [layout.n_weight] of draw `t`; `trained` likewise. */
+/* Writes weights [layout.n_weight] of draw `t`; `trained` likewise. fa_trace_replay() makes those of a gaussian sketch from their seed, stored or not. */
+void fa_trace_replay(const fa_sketch_body *body, int64_t t, const float *trained, float *weights);
 void fa_trace_weights(const fa_sketch_body *body, int64_t t, const float *trained, float *weights);
 const float *fa_trace_statistics(const fa_sketch_body *body, int64_t t); /* NULL when there are none */
 

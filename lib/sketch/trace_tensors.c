@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "sketch/tensors.h"
 
+#include <float.h>
 #include <string.h>
 
 void fa_list_trace_tensors(const fa_sketch *s, int64_t draws, fa_st_tensor *list, int32_t *count)
@@ -28,8 +29,8 @@ fa_status fa_read_draws(fa_st_file *f, fa_sketch_body *b, int64_t draws)
         FA_TRY(fa_st_expect(f, "draws.delta", floats ? FA_ST_F32 : FA_ST_U8, draws, floats ? s->layout.n_weight : (int64_t)s->draw_bytes, &t));
         if (t->size) memcpy(s->draw, t->data, t->size);
     }
-    if (s->statistics && draws) FA_TRY(fa_st_take_floats(f, "draws.statistics", draws, s->n_statistics, -1e30f, 1e30f, s->statistics));
-    return fa_st_take_floats(f, "references.loss", b->n_reference, b->offset[b->n_layer], 0, 1e30f, s->loss);
+    if (s->statistics && draws) FA_TRY(fa_st_take_floats(f, "draws.statistics", draws, s->n_statistics, -FLT_MAX, FLT_MAX, s->statistics));
+    return fa_st_take_floats(f, "references.loss", b->n_reference, b->offset[b->n_layer], 0, FA_LOSS_MOST, s->loss);
 }
 
 fa_status fa_read_all_draws(fa_st_file *f, fa_sketch_body *b)
@@ -49,6 +50,6 @@ fa_status fa_read_all_draws(fa_st_file *f, fa_sketch_body *b)
 
 fa_status fa_read_calibration_loss(fa_st_file *f, fa_sketch *s)
 {
-    return fa_st_take_floats(f, "calibration.loss", s->n_calibration, s->body->offset[s->body->n_layer], 0, 1e30f, s->calibration_loss);
+    return fa_st_take_floats(f, "calibration.loss", s->n_calibration, s->body->offset[s->body->n_layer], 0, FA_LOSS_MOST, s->calibration_loss);
 }
 
