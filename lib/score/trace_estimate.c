@@ -82,7 +82,7 @@ static fa_status estimate(sizing *z, fa_memory_estimate *out)
     FA_TRY(fa_sampling_bytes(&s, &z->counter, &z->sampling_bytes));
     most = most > k ? most : k;
     size_t threads = (size_t)fa_crew_threads(r->network->context, r->options->batch, most), names = sizeof(int64_t) + sizeof(float);
-    size_t base = z->program_bytes + threads * tracer + (size_t)most * sizeof(float) + (size_t)(2 * n + m + 2 * k) * names + 4 * 16384;
+    size_t base = z->program_bytes + threads * tracer + (size_t)most * sizeof(float) + (size_t)(2 * n + m + 2 * k) * names + FA_ARENA_SLACK;
     size_t copies = r->options->drop_misclassified ? (size_t)n * fa_refset_row_bytes(r->references) : 0;
     size_t judging = m ? threads * (fa_judge_bytes(&z->body, n, 16, fa_body_scores(&z->body)) + z->scores_bytes) : 0;
     out->sketch_bytes = fa_sketch_bytes(&z->body, n, m);

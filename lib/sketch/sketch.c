@@ -84,8 +84,9 @@ typedef struct tally {
     size_t large, small;
 } tally;
 
-static void count(tally *t, size_t n, size_t size)
+static void count(void *user, size_t n, size_t size)
 {
+    tally *t = user;
     size_t bytes = (n * size + 15) / 16 * 16;
     if (bytes >= 4096) t->large += bytes + 2 * FA_ALIGN;
     else t->small += bytes;
@@ -115,7 +116,8 @@ size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_c
     }
     if (!b->trace) count(&t, layers, sizeof(fa_sketch_layer));
     count(&t, layers + 1, sizeof(int64_t));
-    size_t traces = b->trace ? fa_trace_bytes(b) + (size_t)(n_calibration * b->offset[layers]) * sizeof(float) : 0;
+    if (b->trace) fa_trace_sizes(b, count, &t);
+    size_t traces = b->trace ? (size_t)(n_calibration * b->offset[layers]) * sizeof(float) : 0;
     return traces + t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) +
            sizeof(fa_sketch_body) + 3 * FA_ALIGN;
 }

@@ -213,11 +213,18 @@ fa_status fa_trace_diagnose(fa_sketch_body *b)
     return fa_diagnose(b->arena.context, t->loss, b->n_reference, draws, b->offset, t->n_chain, &t->diagnosis);
 }
 
-size_t fa_trace_bytes(const fa_sketch_body *b)
+void fa_trace_sizes(const fa_sketch_body *b, void (*count)(void *user, size_t n, size_t size), void *user)
 {
     const fa_sketch_trace *t = b->trace;
-    size_t draws = (size_t)b->offset[b->n_layer], n = (size_t)b->n_reference;
-    return draws * (t->draw_bytes + (size_t)t->n_statistics * sizeof(float) + (t->options.partial ? sizeof(float) : 0)) +
-           n * (draws + 2 * (size_t)t->n_chain) * sizeof(float) + (size_t)t->n_chain * sizeof(fa_trace_chain) + (size_t)t->n_parameter * (sizeof(fa_trace_parameter) + 80) +
-           8 * (size_t)FA_ALIGN;
+    size_t draws = (size_t)b->offset[b->n_layer], n = (size_t)b->n_reference, chains = (size_t)t->n_chain, parameters = (size_t)t->n_parameter;
+    count(user, 1, sizeof *t);
+    count(user, parameters, sizeof *t->parameter);
+    for (size_t i = 0; i < parameters; i++) count(user, strlen(t->parameter[i].name) + 1, 1);
+    count(user, 2 * parameters, sizeof(int64_t));
+    count(user, chains, sizeof *t->chain);
+    if (t->draw_bytes) count(user, draws, t->draw_bytes);
+    if (t->n_statistics) count(user, draws, (size_t)t->n_statistics * sizeof(float));
+    if (t->options.partial) count(user, draws, sizeof(float));
+    count(user, n * draws, sizeof(float));
+    for (int i = 0; i < 2; i++) count(user, n * chains, sizeof(float)); /* mean, deviation */
 }

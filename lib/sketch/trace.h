@@ -74,7 +74,7 @@ int32_t fa_trace_chain_of(const fa_sketch_body *body, int64_t t);
 /* Diagnoses the chains and the whole. */
 fa_status fa_trace_diagnose(fa_sketch_body *body);
 
-/* Bytes of the context that fa_trace_new() takes beside the references' common parts. */
-size_t fa_trace_bytes(const fa_sketch_body *body);
+/* Tells `count` of every array that fa_trace_describe() and fa_trace_new() take from the body's arena beside the references' common parts. */
+void fa_trace_sizes(const fa_sketch_body *body, void (*count)(void *user, size_t n, size_t size), void *user);
 
 #endif
