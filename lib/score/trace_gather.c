@@ -128,12 +128,13 @@ static fa_status match(const fa_sketch *first, const fa_sketch *s, int32_t i)
     const fa_sketch_body *a = first->body, *b = s->body;
     size_t names = (size_t)a->n_reference * sizeof(int64_t);
     if (memcmp(a->model_digest, b->model_digest, 16) || a->logits_node != b->logits_node || a->classes != b->classes) return DIFFERS("its model");
+    if (!same_options(a, b)) return DIFFERS("its options");
     if (a->trace->layout.n_weight != b->trace->layout.n_weight || a->trace->n_statistics != b->trace->n_statistics || a->trace->n_parameter != b->trace->n_parameter)
         return DIFFERS("the weights that move");
     if (memcmp(a->references_digest, b->references_digest, 16) || a->n_reference != b->n_reference || memcmp(a->id, b->id, names)) return DIFFERS("its references");
     if (memcmp(a->predicted, b->predicted, names)) return DIFFERS("the classes predicted for its references");
     if (first->n_calibration != s->n_calibration || memcmp(first->calibration_digest, s->calibration_digest, 16)) return DIFFERS("its calibration inputs");
-    return same_options(a, b) ? FA_OK : DIFFERS("its options");
+    return FA_OK;
 }
 
 static int by_chain(const void *a, const void *b)
