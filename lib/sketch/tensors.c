@@ -36,6 +36,5 @@ fa_status fa_st_take_floats(fa_st_file *f, const char *name, int64_t rows, int64
     const fa_st_tensor *t;
     FA_TRY(fa_st_expect(f, name, FA_ST_F32, rows, columns, &t));
     memcpy(to, t->data, t->size);
-    return check_floats(name, to, rows * columns, least, most);
+    return check_floats(name, to, rows * (columns ? columns : 1), least, most);
 }
-

@@ -52,4 +52,3 @@ fa_status fa_read_calibration_loss(fa_st_file *f, fa_sketch *s)
 {
     return fa_st_take_floats(f, "calibration.loss", s->n_calibration, s->body->offset[s->body->n_layer], 0, FA_LOSS_MOST, s->calibration_loss);
 }
-

@@ -4,7 +4,7 @@
 
     read_sketch.py FILE      checks the file and prints what it holds as JSON; exit code 1 with a message when it is not a sketch
 
-It also recomputes the references' Gram matrix from blocks and shares, so that the page's formulas are held against the library's numbers.
+It also recomputes the references' Gram matrix, from blocks and shares or from losses, so that the page's formulas are held against the library's numbers.
 """
 import json
 import struct
@@ -22,6 +22,7 @@ SECRET = bytes.fromhex(
 )
 DTYPES = {"U8": np.uint8, "I64": np.dtype("<i8"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 SCORES = ("cone", "span", "topk", "class", "mean")
+CONCORDANCE = ("mean_ccc", "class_ccc")
 
 
 class NotASketch(Exception):
@@ -174,6 +175,77 @@ def gram(blocks, share, sizes, kind):
     return total
 
 
+def check_calibration(meta, tensors, scores):
+    calibration = [name for name in scores if "calibration." + name in tensors]
+    need(calibration in ([], list(scores)), "some calibration scores are missing")
+    need(all((np.diff(tensors["calibration." + name]) >= 0).all() for name in calibration), "calibration scores out of order")
+    return len(tensors["calibration.cone"]) if calibration else 0, len(calibration)
+
+
+def summary(meta, tensors, **more):
+    return {"references": len(tensors["references.id"]), "classes": int(meta["classes"]), "model_digest": meta["model_digest"], "seed": int(meta["seed"]),
+            "options": json.loads(meta["options"]), "library_version": meta["library_version"], **more}
+
+
+# ---- trace sketches
+def decode(storage, raw, parameters):
+    """[draws, weights] differences from the trained weights."""
+    n = sum(p["rows"] * p["row_length"] for p in parameters)
+    if storage == "f32":
+        return raw
+    if storage == "bf16":
+        need(raw.shape[1] == (2 * n + 3) // 4 * 4, "bytes of a draw")
+        return (np.ascontiguousarray(raw[:, :2 * n]).view("<u2").astype(np.uint32) << 16).view(np.float32)
+    rows = sum(p["rows"] for p in parameters)
+    need(raw.shape[1] == 4 * rows + (n + 3) // 4 * 4, "bytes of a draw")
+    scale = np.ascontiguousarray(raw[:, :4 * rows]).view("<f4")
+    length = np.concatenate([np.full(p["rows"], p["row_length"]) for p in parameters])
+    return np.ascontiguousarray(raw[:, 4 * rows:4 * rows + n]).view(np.int8) * np.repeat(scale, length, axis=1)
+
+
+def centred(loss, lengths):
+    return np.concatenate([part - part.mean(1, keepdims=True) for part in np.split(loss.astype(np.float64), np.cumsum(lengths)[:-1], 1)], 1)
+
+
+def check_trace(meta, tensors):
+    trace, parameters, chains = (json.loads(meta[key]) for key in ("trace", "parameters", "chains"))
+    keys = [(int(c["seed"]), int(c["id"])) for c in chains]
+    need(keys == sorted(set(keys)) and chains, "chains out of order, or one twice")
+    lengths, n = [c["draws"] for c in chains], len(tensors["references.id"])
+    draws, weights, known = sum(lengths), sum(p["rows"] * p["row_length"] for p in parameters), 5
+    loss, stored = tensors["references.loss"], tensors["references.gram"]
+    need(loss.shape == (n, draws) and stored.shape == (n, n) and (loss >= 0).all(), "losses of the references")
+    moved = None
+    if trace["storage"] != "replay":
+        delta = decode(trace["storage"], tensors["draws.delta"], parameters)
+        need(delta.shape == (draws, weights), "shape of the draws")
+        ends = np.cumsum(lengths) - 1
+        moved = [float(np.linalg.norm(delta[t].astype(np.float64))) for t in ends]
+        known += 1
+    else:
+        need(trace["sampler"] == "gaussian", "draws that cannot be made again")
+    if trace["statistics"]:
+        need(tensors["draws.statistics"].shape == (draws, trace["statistics"]), "shape of the statistics")
+        known += 1
+    x = centred(loss, lengths)
+    if trace["partial"]:
+        mean = x.mean(0)
+        common = mean / (np.linalg.norm(mean) or 1)
+        x -= np.outer(x @ common, common)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
+    difference = float(np.abs(x @ x.T - stored).max())
+    need(difference < 1e-4, "the Gram matrix is not that of the losses: %g" % difference)
+    m, scores = check_calibration(meta, tensors, SCORES if trace["partial"] else SCORES + CONCORDANCE)
+    if m:
+        need(tensors["calibration.loss"].shape == (m, draws) and len(meta["calibration_digest"]) == 32, "losses of the calibration inputs")
+        known += 1
+    known += scores
+    need(len(tensors) == known, "%d tensors where %d are known" % (len(tensors), known))
+    return summary(meta, tensors, kind="trace", calibration=m, draws=draws, weights=weights, parameters=[p["name"] for p in parameters], chains=keys, trace=trace, moved=moved,
+                   distance=[c["distance"] for c in chains], gram_difference=difference)
+
+
+# ---- gradient sketches
 def check_moments(layers, tensors):
     """Second moments of every layer's sides, dropped layers' too: lower triangles whose eigenvectors the projections are. Returns how many there are."""
     count = 0
@@ -197,7 +269,7 @@ def check_moments(layers, tensors):
     return count
 
 
-def check(meta, tensors):
+def check_gradient(meta, tensors):
     options, layers = json.loads(meta["options"]), json.loads(meta["layers"])
     kept = [entry for entry in layers if not entry["dropped"]]
     need(layers[:len(kept)] == kept, "dropped layers come last")
@@ -210,14 +282,17 @@ def check(meta, tensors):
     need(blocks.shape == (n, sum(sizes)) and share.shape == (n, len(kept)) and stored.shape == (n, n), "shapes of the references")
     difference = float(np.abs(gram(blocks, share, sizes, options["blocks"]) - stored).max())
     need(difference < 1e-4, "the Gram matrix is not that of the blocks: %g" % difference)
-    calibration = [name for name in SCORES if "calibration." + name in tensors]
-    need(calibration in ([], list(SCORES)), "some calibration scores are missing")
-    need(all((np.diff(tensors["calibration." + name]) >= 0).all() for name in calibration), "calibration scores out of order")
-    known = 6 + 2 * len(kept) + len(calibration) + (check_moments(layers, tensors) if options.get("keep_moments") else 0)
+    m, scores = check_calibration(meta, tensors, SCORES)
+    known = 6 + 2 * len(kept) + scores + (check_moments(layers, tensors) if options.get("keep_moments") else 0)
     need(len(tensors) == known, "%d tensors where %d are known" % (len(tensors), known))
-    return {"references": n, "layers": [entry["name"] for entry in kept], "dropped": [entry["name"] for entry in layers[len(kept):]], "length": sum(sizes),
-            "calibration": len(tensors["calibration.cone"]) if calibration else 0, "classes": int(meta["classes"]), "model_digest": meta["model_digest"],
-            "seed": int(meta["seed"]), "options": options, "library_version": meta["library_version"], "gram_difference": difference}
+    return summary(meta, tensors, kind="gradient", calibration=m, layers=[entry["name"] for entry in kept], dropped=[entry["name"] for entry in layers[len(kept):]],
+                   length=sum(sizes), gram_difference=difference)
+
+
+def check(meta, tensors):
+    kind = meta.get("kind", "gradient")
+    need(kind in ("gradient", "trace"), "another kind of sketch")
+    return (check_trace if kind == "trace" else check_gradient)(meta, tensors)
 
 
 def main(path):

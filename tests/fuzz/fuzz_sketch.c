@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fattr/fattr.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 /* Any bytes as a sketch: an error with words, or a sketch whose every answer is in range. */
@@ -11,14 +12,40 @@ static void check(int holds)
     if (!holds) abort();
 }
 
+/* Whether it has the concordance scores. */
+static bool use_trace(const fa_sketch *s, const fa_sketch_info *info)
+{
+    fa_trace_info t = {.struct_size = sizeof t};
+    fa_chain_info c = {.struct_size = sizeof c}, last = c;
+    check(fa_sketch_get_trace_info(s, &t) == FA_OK && t.chain_count >= 1 && t.verdict != NULL && t.draw_count == info->signature_length);
+    int64_t draws = 0;
+    for (int32_t i = 0; i < t.chain_count; i++) {
+        check(fa_sketch_get_chain(s, i, &c) == FA_OK && c.draws >= 2);
+        check(i == 0 || c.seed > last.seed || (c.seed == last.seed && c.id > last.id));
+        draws += c.draws;
+        last = c;
+    }
+    check(draws == t.draw_count);
+    float *loss = malloc((size_t)(info->reference_count * draws) * sizeof *loss);
+    check(loss != NULL && fa_sketch_get_traces(s, loss) == FA_OK);
+    for (int64_t i = 0; i < info->reference_count * draws; i++) check(isfinite(loss[i]) && loss[i] >= 0);
+    free(loss);
+    fa_sketch *merged = NULL;
+    check(fa_sketch_merge(&s, 1, &merged) == FA_OK || fa_error_message()[0]);
+    fa_sketch_release(merged);
+    return t.partial == 0;
+}
+
 static void use(const fa_sketch *s)
 {
     fa_sketch_info info = {.struct_size = sizeof info};
     fa_sketch_layer_info layer;
     fa_reference_info reference;
     check(fa_sketch_get_info(s, &info) == FA_OK);
-    check(info.reference_count >= 2 && info.layer_count >= 1 && info.signature_length >= 1 && info.class_count >= 2);
+    check(info.reference_count >= 2 && info.signature_length >= 1 && info.class_count >= 2);
+    check(info.is_trace ? info.layer_count == 0 : info.layer_count >= 1);
     check(info.has_moments == 0 || info.has_moments == 1);
+    bool ccc = info.is_trace && use_trace(s, &info);
     for (int32_t i = 0; i < info.layer_count + info.dropped_layer_count; i++) {
         check(fa_sketch_get_layer(s, i, &layer) == FA_OK && layer.name != NULL);
         check(layer.dropped == (i >= info.layer_count) && layer.k_in <= layer.in && layer.k_out <= layer.out);
@@ -29,7 +56,7 @@ static void use(const fa_sketch *s)
         check(fa_sketch_get_reference(s, i, &reference) == FA_OK);
         check(reference.predicted >= 0 && reference.predicted < info.class_count);
     }
-    for (int32_t k = 0; k < FA_SCORE_COMMON_COUNT; k++) {
+    for (int32_t k = 0; k < (ccc ? FA_SCORE_COUNT : FA_SCORE_COMMON_COUNT); k++) {
         check(fa_sketch_audit(s, k, scores) == FA_OK);
         for (int64_t i = 0; i < info.reference_count; i++) check(isfinite(scores[i]));
         check(fa_sketch_get_calibration(s, k, scores) == (info.calibration_count ? FA_OK : FA_ERR_STATE));
