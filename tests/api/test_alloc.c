@@ -135,6 +135,172 @@ static fa_status whole_life(counter *c, const char *path, const float *images)
     return s;
 }
 
+/* ---- trace sketches, stage by stage: what came before stays, so that a stage costs its own allocations alone */
+typedef struct trace_stage {
+    fa_context *context;
+    const fa_model *model;
+    const fa_refset *references, *calibration;
+    fa_sketch_options o;
+    fa_trace_options t;
+    const char *path;
+    fa_sketch *sketch, *other;
+} trace_stage;
+
+static fa_status estimate_stage(trace_stage *s)
+{
+    fa_memory_estimate e = {.struct_size = sizeof e};
+    return fa_sketch_memory_estimate(s->model, s->references, s->calibration, &s->o, &e);
+}
+
+static fa_status build_stage(trace_stage *s)
+{
+    fa_sketch *out;
+    fa_status status = fa_sketch_build(s->model, s->references, s->calibration, &s->o, &out);
+    if (status == FA_OK) fa_sketch_release(out);
+    return status;
+}
+
+static fa_status merge_stage(trace_stage *s)
+{
+    fa_sketch *out;
+    fa_status status = fa_sketch_merge((const fa_sketch *[]){s->other, s->sketch}, 2, &out);
+    if (status == FA_OK) fa_sketch_release(out);
+    return status;
+}
+
+static fa_status save_stage(trace_stage *s)
+{
+    return fa_sketch_save_file(s->sketch, s->path);
+}
+
+static fa_status load_stage(trace_stage *s)
+{
+    fa_sketch *out;
+    fa_status status = fa_sketch_load_file(s->context, s->path, &out);
+    if (status == FA_OK) fa_sketch_release(out);
+    return status;
+}
+
+static fa_status recalibrate_stage(trace_stage *s)
+{
+    fa_sketch *out;
+    fa_status status = fa_sketch_recalibrate(s->sketch, s->model, s->calibration, NULL, &out);
+    if (status == FA_OK) fa_sketch_release(out);
+    return status;
+}
+
+static fa_status audit_stage(trace_stage *s)
+{
+    double score[6];
+    return fa_sketch_audit(s->sketch, FA_SCORE_CLASS_CCC, score);
+}
+
+static fa_status scorer_stage(trace_stage *s)
+{
+    fa_scorer *scorer;
+    fa_scorer_options o;
+    fa_scorer_options_init(&o, sizeof o);
+    o.alpha = 0.5;
+    o.confidence = 0.5;
+    o.max_batch = 2;
+    fa_status status = fa_scorer_create(s->sketch, s->model, &o, &scorer);
+    if (status == FA_OK) fa_scorer_destroy(scorer);
+    return status;
+}
+
+/* Every allocation of one stage fails once; nothing is left behind. Returns how many there were. */
+static long sweep(const char *name, fa_status (*stage)(trace_stage *), trace_stage *s, counter *c)
+{
+    fa_status status = FA_ERR_MEMORY;
+    long n = 0;
+    for (; status != FA_OK; n++) {
+        long held = c->held, first = c->calls;
+        c->fail_at = first + n;
+        status = stage(s);
+        c->fail_at = -1;
+        ck_assert_msg(status == (c->calls > first + n ? FA_ERR_MEMORY : FA_OK), "%s, allocation %ld: %s (%s)", name, n, fa_status_name(status), fa_error_message());
+        ck_assert_msg(c->held == held, "%s, allocation %ld: %ld blocks leaked", name, n, c->held - held);
+    }
+    return n - 1;
+}
+
+START_TEST(every_allocation_of_a_trace_sketch_may_fail)
+{
+    const char *folder = make_folder();
+    char path[4200], checkpoint[4200];
+    size_t size, old_size;
+    counter c = {.fail_at = -1};
+    fa_context *context;
+    fa_model *model;
+    snprintf(path, sizeof path, "%s/s.fattr", folder);
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", folder);
+    OK(make_context(&c, &context));
+    OK(fa_model_load_file(context, model_path("mlp.onnx"), NULL, &model));
+    fa_refset *references = make_refset(context, 6, 3), *calibration = make_refset(context, 9, 4);
+    trace_stage s = {.context = context, .model = model, .references = references, .calibration = calibration, .path = path};
+    fa_sketch_options_init(&s.o, sizeof s.o);
+    fa_trace_options_init(&s.t, sizeof s.t);
+    s.o.batch = 4;
+    s.o.trace = &s.t;
+    s.t.draws = 32;
+    s.t.parameters = "*bias";
+    s.t.gamma = 100;
+    ck_assert_int_gt(sweep("gaussian estimate", estimate_stage, &s, &c), 20);
+    ck_assert_int_gt(sweep("gaussian build", build_stage, &s, &c), 20);
+    s.t.sampler = FA_SAMPLER_RMSPROP_SGLD;
+    s.t.step_size = 1e-4;
+    s.t.burn_in = 0;
+    s.t.minibatch = 3;
+    s.t.partial = 0;
+    ck_assert_int_gt(sweep("chain estimate", estimate_stage, &s, &c), 20);
+    ck_assert_int_gt(sweep("chain build", build_stage, &s, &c), 20);
+    OK(fa_sketch_build(model, references, calibration, &s.o, &s.sketch));
+    /* A build that leaves a checkpoint, to be resumed over and over. */
+    s.t.checkpoint = checkpoint;
+    s.t.checkpoint_ms = 1;
+    FILE *there = NULL;
+    for (s.o.timeout_ms = 3; !there; s.o.timeout_ms++) {
+        fa_sketch *done = NULL;
+        if (fa_sketch_build(model, references, calibration, &s.o, &done) == FA_OK) fa_sketch_release(done);
+        there = fopen(checkpoint, "rb");
+    }
+    fclose(there);
+    s.o.timeout_ms = 0;
+    s.t.checkpoint_ms = 1000000;
+    s.t.resume = 1;
+    ck_assert_int_gt(sweep("resume", build_stage, &s, &c), 20);
+    s.t.resume = 0;
+    s.t.checkpoint = NULL;
+    s.t.first_chain = 1;
+    OK(fa_sketch_build(model, references, calibration, &s.o, &s.other));
+    ck_assert_int_gt(sweep("merge", merge_stage, &s, &c), 10);
+    OK(fa_sketch_save_file(s.other, path));
+    void *old = read_bytes(path, &old_size);
+    for (long n = 0; n < 3; n++) { /* a save that failed left the old file */
+        c.fail_at = c.calls + n;
+        ck_assert_int_eq(save_stage(&s), FA_ERR_MEMORY);
+        c.fail_at = -1;
+        void *now = read_bytes(path, &size);
+        ck_assert(size == old_size && memcmp(now, old, size) == 0);
+        free(now);
+    }
+    free(old);
+    ck_assert_int_gt(sweep("save", save_stage, &s, &c), 3);
+    ck_assert_int_gt(sweep("load", load_stage, &s, &c), 20);
+    ck_assert_int_gt(sweep("recalibrate", recalibrate_stage, &s, &c), 20);
+    ck_assert_int_gt(sweep("audit", audit_stage, &s, &c), 2);
+    ck_assert_int_gt(sweep("scorer", scorer_stage, &s, &c), 50);
+    fa_sketch_release(s.sketch);
+    fa_sketch_release(s.other);
+    fa_refset_release(references);
+    fa_refset_release(calibration);
+    fa_model_release(model);
+    fa_context_release(context);
+    ck_assert_int_eq(c.held, 0);
+    remove_folder(folder);
+}
+END_TEST
+
 START_TEST(every_allocation_of_the_context_may_fail)
 {
     const char *folder = make_folder();
@@ -186,7 +352,7 @@ START_TEST(every_allocation_of_the_system_may_fail)
 }
 END_TEST
 
-static void scoring_allocates_nothing(const char *name, int64_t batch)
+static void scoring_allocates_nothing(const char *name, int64_t batch, const fa_trace_options *trace)
 {
     counter c = {.fail_at = -1};
     fa_context *context;
@@ -195,10 +361,14 @@ static void scoring_allocates_nothing(const char *name, int64_t batch)
     OK(fa_model_load_file(context, model_path(name), NULL, &model));
     fa_refset *references = make_refset(context, 20, 1), *calibration = make_refset(context, 10, 2);
     fa_sketch *sketch;
-    OK(fa_sketch_build(model, references, calibration, NULL, &sketch));
+    fa_sketch_options how;
+    fa_sketch_options_init(&how, sizeof how);
+    how.trace = trace;
+    OK(fa_sketch_build(model, references, calibration, &how, &sketch));
     fa_scorer *scorer;
     fa_scorer_options o;
     fa_scorer_options_init(&o, sizeof o);
+    o.confidence = trace ? 0.5 : 0;
     o.max_batch = (int32_t)batch;
     o.all_scores = 1;
     o.alpha = 0.5;
@@ -233,23 +403,40 @@ static void scoring_allocates_nothing(const char *name, int64_t batch)
 
 START_TEST(scoring_one_allocates_nothing)
 {
-    scoring_allocates_nothing(INTERPOSED ? "clean.onnx" : "mlp.onnx", 1);
+    scoring_allocates_nothing(INTERPOSED ? "clean.onnx" : "mlp.onnx", 1, NULL);
 }
 END_TEST
 
 START_TEST(scoring_a_batch_allocates_nothing)
 {
-    if (INTERPOSED) scoring_allocates_nothing("clean.onnx", 7);
-    scoring_allocates_nothing("mlp.onnx", 7);
+    if (INTERPOSED) scoring_allocates_nothing("clean.onnx", 7, NULL);
+    scoring_allocates_nothing("mlp.onnx", 7, NULL);
+}
+END_TEST
+
+START_TEST(scoring_traces_allocates_nothing)
+{
+    fa_trace_options t;
+    fa_trace_options_init(&t, sizeof t);
+    t.draws = 32;
+    scoring_allocates_nothing("mlp.onnx", 7, &t);
+    t.sampler = FA_SAMPLER_SGLD;
+    t.storage = FA_DRAWS_INT8;
+    t.minibatch = 4;
+    t.burn_in = 2;
+    t.draws = 8;
+    scoring_allocates_nothing("mlp.onnx", 1, &t);
 }
 END_TEST
 
 static void add(TCase *t)
 {
     tcase_add_test(t, every_allocation_of_the_context_may_fail);
+    tcase_add_test(t, every_allocation_of_a_trace_sketch_may_fail);
     tcase_add_test(t, every_allocation_of_the_system_may_fail);
     tcase_add_test(t, scoring_one_allocates_nothing);
     tcase_add_test(t, scoring_a_batch_allocates_nothing);
+    tcase_add_test(t, scoring_traces_allocates_nothing);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Eight threads at once give the same bits as one; a sketch built on several threads is the sketch built on one. */
+/* Eight threads at once give the same bits as one; a sketch of either kind built on several threads is the sketch built on one. */
 #include "support.h"
 
 #include <pthread.h>
@@ -49,7 +49,19 @@ static void *score_all(void *arg)
     return NULL;
 }
 
-static fa_sketch *build_on(int32_t threads, fa_context **context, fa_model **model)
+/* Few draws: what is shared between threads is the same for many. */
+static fa_trace_options traces(int32_t sampler)
+{
+    fa_trace_options t;
+    fa_trace_options_init(&t, sizeof t);
+    t.sampler = sampler;
+    t.draws = 5;
+    t.burn_in = 1;
+    t.minibatch = 20;
+    return t;
+}
+
+static fa_sketch *build_on(int32_t threads, const fa_trace_options *trace, fa_context **context, fa_model **model)
 {
     fa_context_options o;
     fa_context_options_init(&o, sizeof o);
@@ -60,6 +72,7 @@ static fa_sketch *build_on(int32_t threads, fa_context **context, fa_model **mod
     fa_sketch_options so;
     fa_sketch_options_init(&so, sizeof so);
     so.batch = 4;
+    so.trace = trace;
     fa_sketch *sketch;
     OK(fa_sketch_build(*model, references, calibration, &so, &sketch));
     fa_refset_release(references);
@@ -67,11 +80,11 @@ static fa_sketch *build_on(int32_t threads, fa_context **context, fa_model **mod
     return sketch;
 }
 
-START_TEST(eight_scorers_agree_to_the_bit)
+static void check_scorers(const fa_trace_options *trace)
 {
     fa_context *context;
     fa_model *model;
-    fa_sketch *sketch = build_on(1, &context, &model);
+    fa_sketch *sketch = build_on(1, trace, &context, &model);
     float *images = make_images(N_INPUTS, 5);
     static job alone, job_of[N_THREADS];
     alone = (job){.sketch = sketch, .model = model, .images = images};
@@ -93,9 +106,17 @@ START_TEST(eight_scorers_agree_to_the_bit)
     fa_model_release(model);
     fa_context_release(context);
 }
+
+START_TEST(eight_scorers_agree_to_the_bit)
+{
+    fa_trace_options gaussian = traces(FA_SAMPLER_GAUSSIAN), chain = traces(FA_SAMPLER_RMSPROP_SGLD);
+    check_scorers(NULL);
+    check_scorers(&gaussian);
+    check_scorers(&chain);
+}
 END_TEST
 
-START_TEST(any_number_of_threads_builds_the_same_sketch)
+static void check_builds(const fa_trace_options *trace)
 {
     const char *folder = make_folder();
     void *first = NULL;
@@ -104,7 +125,7 @@ START_TEST(any_number_of_threads_builds_the_same_sketch)
     for (size_t k = 0; k < sizeof threads / sizeof threads[0]; k++) {
         fa_context *context;
         fa_model *model;
-        fa_sketch *sketch = build_on(threads[k], &context, &model);
+        fa_sketch *sketch = build_on(threads[k], trace, &context, &model);
         char path[4200];
         size_t size;
         snprintf(path, sizeof path, "%s/%d.fattr", folder, (int)threads[k]);
@@ -125,6 +146,14 @@ START_TEST(any_number_of_threads_builds_the_same_sketch)
     }
     free(first);
     remove_folder(folder);
+}
+
+START_TEST(any_number_of_threads_builds_the_same_sketch)
+{
+    fa_trace_options gaussian = traces(FA_SAMPLER_GAUSSIAN), chain = traces(FA_SAMPLER_RMSPROP_SGLD);
+    check_builds(NULL);
+    check_builds(&gaussian);
+    check_builds(&chain);
 }
 END_TEST
 
