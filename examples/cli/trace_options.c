@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum {
-    KEY_KIND = 512, KEY_PRESET, KEY_SAMPLER, KEY_DRAWS, KEY_CHAINS, KEY_GAMMA, KEY_NBETA, KEY_STEP_SIZE, KEY_NOISE, KEY_BURN_IN, KEY_THINNING, KEY_MINIBATCH, KEY_STORAGE,
+    KEY_KIND = 512, KEY_PRESET, KEY_SAMPLER, KEY_DRAWS, KEY_CHAINS, KEY_GAMMA, KEY_NBETA, KEY_STEP_SIZE, KEY_NOISE, KEY_DECAY, KEY_EPSILON, KEY_BURN_IN, KEY_THINNING, KEY_MINIBATCH, KEY_STORAGE,
     KEY_BATCHNORM, KEY_PARAMETERS, KEY_PARTIAL, KEY_FIRST_CHAIN, KEY_SAMPLING, KEY_CHECKPOINT, KEY_SECONDS, KEY_RESUME
 };
 
@@ -20,6 +20,8 @@ static const struct argp_option options[] = {
     {"nbeta", KEY_NBETA, "B", 0, "Weight of the mean loss (default 100)", 4},
     {"step-size", KEY_STEP_SIZE, "E", 0, "Step size of a chain (default 1e-6)", 4},
     {"noise", KEY_NOISE, "S", 0, "Scale of the injected noise (default 1)", 4},
+    {"decay", KEY_DECAY, "A", 0, "Of the second moment of rmsprop_sgld (default 0.99)", 4},
+    {"epsilon", KEY_EPSILON, "E", 0, "Beside its root (default 0.1)", 4},
     {"burn-in", KEY_BURN_IN, "N", 0, "Steps before the first kept draw (default 250)", 4},
     {"thinning", KEY_THINNING, "N", 0, "Steps between kept draws (default 1)", 4},
     {"minibatch", KEY_MINIBATCH, "N", 0, "Inputs per step (default 256)", 4},
@@ -82,6 +84,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_NBETA: o->nbeta = real_argument(state, "--nbeta", arg, 0, 1e30); return 0;
     case KEY_STEP_SIZE: o->step_size = real_argument(state, "--step-size", arg, 1e-30, 1e30); return 0;
     case KEY_NOISE: o->noise = real_argument(state, "--noise", arg, 0, 1e30); return 0;
+    case KEY_DECAY: o->decay = real_argument(state, "--decay", arg, 0, 1 - 1e-9); return 0;
+    case KEY_EPSILON: o->epsilon = real_argument(state, "--epsilon", arg, 1e-30, 1e30); return 0;
     case KEY_BURN_IN: o->burn_in = integer_argument(state, "--burn-in", arg, 0, most); return 0;
     case KEY_THINNING: o->thinning = integer_argument(state, "--thinning", arg, 1, most); return 0;
     case KEY_MINIBATCH: o->minibatch = integer_argument(state, "--minibatch", arg, 1, most); return 0;
