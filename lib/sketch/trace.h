@@ -19,7 +19,7 @@ typedef struct fa_trace_chain {
     fa_diagnosis diagnosis;
 } fa_trace_chain;
 
-#define FA_LOSS_MOST 1e30f /* nats: larger losses count as infinite */
+#define FA_TRACE_LOSS_MOST 1e30f /* nats: larger losses count as infinite */
 
 /* What identifies one initialiser that moves. */
 typedef struct fa_trace_parameter {

@@ -30,7 +30,7 @@ fa_status fa_read_draws(fa_st_file *f, fa_sketch_body *b, int64_t draws)
         if (t->size) memcpy(s->draw, t->data, t->size);
     }
     if (s->statistics && draws) FA_TRY(fa_st_take_floats(f, "draws.statistics", draws, s->n_statistics, -FLT_MAX, FLT_MAX, s->statistics));
-    return fa_st_take_floats(f, "references.loss", b->n_reference, b->offset[b->n_layer], 0, FA_LOSS_MOST, s->loss);
+    return fa_st_take_floats(f, "references.loss", b->n_reference, b->offset[b->n_layer], 0, FA_TRACE_LOSS_MOST, s->loss);
 }
 
 fa_status fa_read_all_draws(fa_st_file *f, fa_sketch_body *b)
@@ -50,5 +50,5 @@ fa_status fa_read_all_draws(fa_st_file *f, fa_sketch_body *b)
 
 fa_status fa_read_calibration_loss(fa_st_file *f, fa_sketch *s)
 {
-    return fa_st_take_floats(f, "calibration.loss", s->n_calibration, s->body->offset[s->body->n_layer], 0, FA_LOSS_MOST, s->calibration_loss);
+    return fa_st_take_floats(f, "calibration.loss", s->n_calibration, s->body->offset[s->body->n_layer], 0, FA_TRACE_LOSS_MOST, s->calibration_loss);
 }

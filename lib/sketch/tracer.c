@@ -99,7 +99,7 @@ fa_status fa_tracer_losses(fa_tracer *t, const fa_array *inputs, const int64_t *
 {
     FA_TRY(forward(t, inputs, index, first, n, target, &(fa_pass_outputs){.loss = loss}));
     for (int64_t i = 0; i < n; i++)
-        if (!(loss[i] <= FA_LOSS_MOST))
+        if (!(loss[i] <= FA_TRACE_LOSS_MOST))
             return fa_fail(FA_ERR_NOT_FINITE, "input %lld: its loss at draw %lld is not finite", (long long)(index ? index[i] : first + i), (long long)t->at);
     return FA_OK;
 }

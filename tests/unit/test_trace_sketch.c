@@ -768,8 +768,8 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("trace");
-    TCase *t = tcase_create("trace");
+    Suite *suite = suite_create("trace_sketch");
+    TCase *t = tcase_create("trace_sketch");
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, chains_losses_and_scores_are_the_oracles);
