@@ -123,7 +123,8 @@ FA_API fa_status fa_sketch_get_traces(const fa_sketch *sketch, float *out);
  * everything that follows from traces is computed anew, so the result is the same to the bit whatever the order of `sketches`.
  * @param count  at least one.
  * @param out    owned by the caller.
- * @return FA_ERR_ARGUMENT (gradient sketches; a chain that is there twice), FA_ERR_MISMATCH (the message says what differs), FA_ERR_MEMORY.
+ * @return FA_ERR_ARGUMENT (gradient sketches; a chain that is there twice), FA_ERR_MISMATCH (the message says what differs), FA_ERR_LIMIT (more than
+ *         8192 chains), FA_ERR_MEMORY.
  */
 FA_API fa_status fa_sketch_merge(const fa_sketch *const *sketches, int32_t count, fa_sketch **out);
 

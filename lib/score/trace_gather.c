@@ -173,7 +173,7 @@ fa_status fa_trace_merge(const fa_sketch *const *sketches, int32_t count, fa_ske
         FA_TRY(match(sketches[0], sketches[i], i));
         chains += sketches[i]->body->n_layer;
     }
-    if (chains > 65536) return fa_fail(FA_ERR_LIMIT, "%lld chains; a sketch holds at most 65536", (long long)chains);
+    if (chains > FA_TRACE_CHAINS_MOST) return fa_fail(FA_ERR_LIMIT, "%lld chains; a sketch holds at most %d", (long long)chains, FA_TRACE_CHAINS_MOST);
     fa_context *context = sketches[0]->context;
     fa_trace_piece *pieces = fa_new_array(context, (size_t)chains, sizeof *pieces);
     if (!pieces) return FA_ERR_MEMORY;

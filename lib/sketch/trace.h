@@ -19,6 +19,7 @@ typedef struct fa_trace_chain {
     fa_diagnosis diagnosis;
 } fa_trace_chain;
 
+#define FA_TRACE_CHAINS_MOST 8192 /* of a sketch: their table fits the header of a file */
 #define FA_TRACE_LOSS_MOST 1e30f /* nats: larger losses count as infinite */
 
 /* What identifies one initialiser that moves. */

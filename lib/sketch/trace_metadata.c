@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define MAX_PARAMETERS 16384
-#define MAX_CHAINS 65536
 #define MAX_DRAWS 1000000
 
 static const char *const sampler_names[] = {[FA_SAMPLER_GAUSSIAN] = "gaussian", [FA_SAMPLER_RMSPROP_SGLD] = "rmsprop_sgld", [FA_SAMPLER_SGLD] = "sgld"};
@@ -178,7 +177,7 @@ static bool read_chains(const fa_json *list, void *into, fa_status *status)
     fa_sketch_body *b = into;
     fa_sketch_trace *t = b->trace;
     size_t n = fa_json_is(list, FA_JSON_ARRAY) ? list->count : 0;
-    if (n < 1 || n > MAX_CHAINS) return false;
+    if (n < 1 || n > FA_TRACE_CHAINS_MOST) return false;
     t->n_chain = (int32_t)n;
     t->chain = fa_arena_array(&b->arena, n, sizeof *t->chain);
     if (!t->chain) {

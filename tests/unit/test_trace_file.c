@@ -119,6 +119,41 @@ START_TEST(made_up_checkpoints)
 }
 END_TEST
 
+static int64_t calls, fail_at;
+
+static void *failing_alloc(void *user, size_t size, size_t align)
+{
+    return calls++ == fail_at ? NULL : fa_system_allocator.alloc(user, size, align);
+}
+
+START_TEST(every_allocation_of_a_checkpoint_may_fail)
+{
+    char path[512];
+    float weights[9] = {0}, moments[9] = {0}, statistics[2] = {1, 1};
+    fa_checkpoint c = {.draw = 4, .chain = 1, .state = {.weights = weights, .second_moment = moments, .statistics = statistics, .step = 6}};
+    snprintf(path, sizeof path, "%s/fattr-trace-state-%ld", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
+    fa_sketch *s = checkpoint_build(context, FA_SAMPLER_SGLD, FA_DRAWS_BF16);
+    for (int reading = 0; reading < 2; reading++) {
+        fa_status status = FA_ERR_MEMORY;
+        for (fail_at = 0; status != FA_OK; fail_at++) {
+            uint64_t before = fa_context_memory_used(context);
+            fa_arena arena = {.context = context};
+            calls = 0;
+            context->allocator.alloc = failing_alloc;
+            status = reading ? fa_checkpoint_read(s, &c, path, &arena) : fa_checkpoint_write(s, &c, path);
+            context->allocator.alloc = fa_system_allocator.alloc;
+            ck_assert_msg(status == (calls > fail_at ? FA_ERR_MEMORY : FA_OK), "allocation %d: %s", (int)fail_at, fa_error_message());
+            ck_assert(reading || status == FA_OK || access(path, F_OK) != 0);
+            fa_arena_clear(&arena);
+            ck_assert_uint_eq(fa_context_memory_used(context), before);
+        }
+        ck_assert_int_gt(fail_at, 3);
+    }
+    fa_sketch_free(s);
+    remove(path);
+}
+END_TEST
+
 START_TEST(checkpoints_are_read_as_they_were_written)
 {
     char path[512];
@@ -168,6 +203,7 @@ int main(void)
     tcase_add_test(t, made_up_sketches);
     tcase_add_test(t, made_up_checkpoints);
     tcase_add_test(t, checkpoints_are_read_as_they_were_written);
+    tcase_add_test(t, every_allocation_of_a_checkpoint_may_fail);
     suite_add_tcase(suite, t);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_NORMAL);

@@ -192,6 +192,40 @@ START_TEST(refuses_what_does_not_belong_together)
 }
 END_TEST
 
+START_TEST(as_many_chains_as_a_file_holds)
+{
+    enum { EACH = 1024, SKETCHES = FA_TRACE_CHAINS_MOST / EACH + 1 };
+    fa_sketch *s[SKETCHES], *merged = NULL, *read;
+    fa_sketch_options o;
+    fa_trace_options t;
+    fa_model *m = mlp(context, true);
+    fa_refset *refs = normal_set(context, 3, 6, 1);
+    size_t size;
+    fa_sketch_options_init(&o, sizeof o);
+    fa_trace_options_init(&t, sizeof t);
+    o.trace = &t;
+    o.seed = UINT64_MAX; /* long names */
+    t.chains = EACH;
+    t.draws = 4;
+    t.gamma = 10;
+    t.parameters = "b3";
+    t.first_chain = UINT64_MAX / 2;
+    for (int i = 0; i < SKETCHES; i++, t.first_chain += EACH) OK(fa_sketch_build(m, refs, NULL, &o, &s[i]));
+    FAILS(fa_sketch_merge((const fa_sketch *const *)s, SKETCHES, &merged), FA_ERR_LIMIT, "8192");
+    ck_assert_ptr_null(merged);
+    OK(fa_sketch_merge((const fa_sketch *const *)s, SKETCHES - 1, &merged));
+    unsigned char *p = saved(merged, &size);
+    OK(fa_sketch_load_memory(context, p, size, &read));
+    check_same_bits(merged, read);
+    free(p);
+    for (int i = 0; i < SKETCHES; i++) fa_sketch_release(s[i]);
+    fa_sketch_release(merged);
+    fa_sketch_release(read);
+    fa_refset_release(refs);
+    fa_model_release(m);
+}
+END_TEST
+
 /* ---- stopping early */
 
 enum { DRAWS = 64, REFS = 30, SPLITS = 12, CAL = 120, TESTS = 100, WIDTH = 6 };
@@ -393,6 +427,7 @@ int main(void)
     tcase_add_test(t, merging_is_building_at_once_in_any_order);
     tcase_add_test(t, chains_of_any_length_and_seed_are_sorted);
     tcase_add_test(t, refuses_what_does_not_belong_together);
+    tcase_add_test(t, as_many_chains_as_a_file_holds);
     tcase_add_test(t, verdicts_settled_early_are_those_of_all_draws);
     tcase_add_test(t, batches_stop_like_single_inputs);
     tcase_add_test(t, few_calibration_inputs_and_no_signal_settle_nothing);

@@ -637,6 +637,9 @@ START_TEST(the_estimate_is_within_a_tenth)
     t.batchnorm = FA_BATCHNORM_REESTIMATE;
     check_memory(bn, 2, 8, 100, 40, 0, 0, &t);
     check_memory(bn, 1, 16, 40, 0, 500, 0, &t);
+    t.chains = 100;
+    t.parameters = "b*";
+    check_memory(bn, 1, 16, 20, 0, 0, 0, &t);
 }
 END_TEST
 
