@@ -617,20 +617,20 @@ START_TEST(the_estimate_is_within_a_tenth)
     const char *mlp = "examples/models/mlp.onnx", *bn = "tests/data/oracle_trace.onnx";
     fa_trace_options t;
     fa_trace_options_init(&t, sizeof t);
-    t.draws = 20;
+    t.draws = 8;
     check_memory(mlp, 1, 16, 40, 60, 0, 0, &t);
-    check_memory(mlp, 2, 8, 300, 0, 0, 1, &t);
-    t.draws = 200;
+    check_memory(mlp, 2, 8, 150, 0, 0, 1, &t);
+    t.draws = 40;
     t.chains = 3;
     t.partial = 1;
-    check_memory(bn, 2, 4, 60, 120, 0, 0, &t);
+    check_memory(bn, 2, 4, 60, 70, 0, 0, &t);
     t.partial = 0;
     t.storage = FA_DRAWS_INT8;
-    check_memory(bn, 1, 4, 40, 300, 0, 0, &t);
+    check_memory(bn, 1, 4, 40, 100, 0, 0, &t);
     t.sampler = FA_SAMPLER_RMSPROP_SGLD;
     t.burn_in = 3;
     t.minibatch = 40;
-    t.draws = 12;
+    t.draws = 6;
     t.storage = FA_DRAWS_DEFAULT;
     check_memory(mlp, 2, 16, 64, 30, 0, 0, &t);
     t.storage = FA_DRAWS_F32;
@@ -638,6 +638,8 @@ START_TEST(the_estimate_is_within_a_tenth)
     check_memory(bn, 2, 8, 100, 40, 0, 0, &t);
     check_memory(bn, 1, 16, 40, 0, 500, 0, &t);
     t.chains = 100;
+    t.draws = 4;
+    t.burn_in = 0;
     t.parameters = "b*";
     check_memory(bn, 1, 16, 20, 0, 0, 0, &t);
 }
