@@ -85,6 +85,18 @@ static fa_status measure(fa_levels *l, const fa_sketch *s, int32_t score, double
     return status;
 }
 
+/* A normal number is larger than sqrt(2 log(1 / risk)) with less than this probability. Draws of a chain count as the effective ones among them. */
+static void set_errors(fa_levels *l, const fa_sketch *s, double risk)
+{
+    const fa_sketch_body *b = s->body;
+    double all = (double)b->offset[b->n_layer], ess = b->trace->diagnosis.ess, effective = ess > 1 && ess < all ? ess : all;
+    for (int32_t k = 0; k < l->n - 1; k++) {
+        const fa_sketch_body *part = l->level[k].sketch->body;
+        double share = (double)part->offset[part->n_layer] / all;
+        l->level[k].error = sqrt(2 * log(1 / risk) * (1 / share - 1) / effective);
+    }
+}
+
 static fa_status begin(fa_levels *l, const fa_sketch *s, int64_t batch, uint32_t want, bool early, fa_pool *pool)
 {
     int64_t shortest = INT64_MAX;
@@ -117,13 +129,18 @@ fa_status fa_levels_begin(fa_levels *l, const fa_sketch *s, int64_t batch, uint3
     if (!early) return FA_OK;
     l->threshold = threshold_of(s->calibration[score], s->n_calibration, alpha);
     /* Every level short of the last may stop, on either side. */
-    return l->n > 1 ? measure(l, s, score, (1 - confidence) / (2 * (l->n - 1))) : FA_OK;
+    if (l->n < 2) return FA_OK;
+    double risk = (1 - confidence) / (2 * (l->n - 1));
+    if (score != FA_SCORE_CONE && score != FA_SCORE_SPAN) set_errors(l, s, risk);
+    return measure(l, s, score, risk);
 }
 
 int32_t fa_level_verdict(const fa_levels *l, int32_t k, double score)
 {
-    if (score + l->level[k].low > l->threshold) return 1;
-    return score + l->level[k].high <= l->threshold ? 0 : -1;
+    const fa_level *level = &l->level[k];
+    if (score + level->low > l->threshold) return 1;
+    /* To let an input pass takes more: of an anomalous one calibration does not say how far its score scatters. */
+    return score + fmax(level->high, level->error * (1 - score * score)) <= l->threshold ? 0 : -1;
 }
 
 int64_t fa_level_draws(const fa_levels *l, int32_t k, int32_t chain)

@@ -7,13 +7,15 @@
 /*
  * Stopping early (docs/method.md). The draws of a trace sketch are visited in a fixed order, level by level: the first eighth of every chain, the first
  * quarter, half, all. A level is a small sketch of its own, made of the first draws of each chain. Over the calibration inputs it is known how far the score of all draws
- * lies from that of a level; when the distance that is passed with small probability alone cannot carry a score across the threshold, the verdict is settled.
+ * lies from that of a level; when the distance that is passed with small probability alone cannot carry a score across the threshold, the verdict is settled. Inputs unlike those, whose traces
+ * hardly correlate with any reference's, scatter more: to let one pass, scores that are means of correlations are also given the sampling error of one.
  */
 typedef struct fa_level {
     const fa_sketch *sketch;
     fa_sketch *own;   /* the same where it is a part of the whole; NULL for the last level */
     fa_judge *judge;
     double low, high; /* the score of all draws is taken to lie in [score + low, score + high]; infinite where too few calibration inputs say so */
+    double error;     /* of a correlation near 0 over the level's draws, against that over all; 0 for scores that are no mean of correlations */
 } fa_level;
 
 #define FA_LEVELS 4

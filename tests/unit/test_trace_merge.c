@@ -228,7 +228,7 @@ END_TEST
 
 /* ---- stopping early */
 
-enum { DRAWS = 64, REFS = 30, SPLITS = 12, CAL = 120, TESTS = 100, WIDTH = 6 };
+enum { DRAWS = 128, REFS = 30, SPLITS = 12, CAL = 120, TESTS = 100, WIDTH = 6 };
 
 static fa_sketch *sketch_to_stop(fa_model *m, fa_refset *refs, int32_t chains)
 {
