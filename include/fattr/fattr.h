@@ -23,6 +23,7 @@
  */
 
 #include <fattr/array.h>
+#include <fattr/backend.h>
 #include <fattr/context.h>
 #include <fattr/mechanisms.h>
 #include <fattr/metrics.h>

@@ -66,7 +66,7 @@ static void describe(fa_model *m)
     const fa_graph *g = m->graph;
     const fa_value *logits = &g->value[m->logits];
     m->info = (fa_model_info){.struct_size = sizeof m->info,
-                              .parameter_count = count_parameters(g),
+                              .parameter_count = m->host ? m->host->parameters.weights : count_parameters(g),
                               .opset = g->opset,
                               .input_count = g->n_input,
                               .output_count = g->n_output,
@@ -88,7 +88,8 @@ static void destroy(fa_model *m)
 {
     fa_context *context = m->context;
     fa_program_destroy(m->program);
-    fa_graph_destroy(m->graph);
+    if (!m->host) fa_graph_destroy(m->graph);
+    fa_host_destroy(m->host);
     fa_arena_clear(&m->arena);
     fa_delete(context, m);
     fa_context_release(context);
@@ -96,31 +97,34 @@ static void destroy(fa_model *m)
 
 static fa_status fill(fa_model *m, const char *output)
 {
-    FA_TRY(fa_plan_check_ops(m->graph, &fa_op_table_f32));
+    if (!m->host) FA_TRY(fa_plan_check_ops(m->graph, &fa_op_table_f32));
     FA_TRY(find_logits(m->graph, output, &m->logits));
-    FA_TRY(fa_program_create(m->graph, m->logits, m->context->kernels, &m->program));
+    FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create(m->graph, m->logits, m->context->kernels, &m->program));
     const fa_graph *g = m->graph;
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);
     if (!names) return FA_ERR_MEMORY;
     for (int32_t i = 0; i < g->n_input; i++) names[i] = g->value[g->input[i]].name;
-    m->network = (fa_network){.context = m->context, .program = m->program, .graph = g, .logits = m->logits, .n_input = g->n_input, .input_name = names,
+    m->network = (fa_network){.context = m->context, .program = m->program, .n_input = g->n_input, .input_name = names,
                               .logits_node = g->value[m->logits].producer};
-    FA_TRY(fa_graph_digest(g, m->network.digest));
+    if (m->host) memcpy(m->network.digest, m->host->digest, sizeof m->host->digest);
+    else FA_TRY(fa_graph_digest(g, m->network.digest));
     describe(m);
     return FA_OK;
 }
 
-/* Takes the graph over, also on failure. */
-static fa_status make(fa_context *context, fa_graph *graph, const char *output, fa_model **out)
+/* Takes the graph, or the host whose graph it is, over, also on failure. */
+static fa_status make(fa_context *context, fa_graph *graph, fa_host *host, const char *output, fa_model **out)
 {
     fa_model *m = fa_new(context, sizeof *m);
     if (!m) {
-        fa_graph_destroy(graph);
+        if (!host) fa_graph_destroy(graph);
+        fa_host_destroy(host);
         return FA_ERR_MEMORY;
     }
     atomic_init(&m->references, 1);
     m->context = m->arena.context = fa_context_retain(context);
     m->graph = graph;
+    m->host = host;
     fa_status status = fill(m, output);
     if (status != FA_OK) {
         destroy(m);
@@ -139,7 +143,7 @@ fa_status fa_model_load_file(fa_context *context, const char *path, const fa_mod
     FA_CHECK(out);
     FA_TRY(fa_options_read("fa_model_options", &o, sizeof o, options));
     FA_TRY(fa_onnx_read_file(context, path, &graph));
-    fa_status status = make(context, graph, o.output, out);
+    fa_status status = make(context, graph, NULL, o.output, out);
     return status == FA_OK ? FA_OK : fa_fail_at(status, "%s", path);
 }
 
@@ -152,7 +156,12 @@ fa_status fa_model_load_memory(fa_context *context, const void *data, size_t siz
     if (size) FA_CHECK(data);
     FA_TRY(fa_options_read("fa_model_options", &o, sizeof o, options));
     FA_TRY(fa_onnx_read_memory(context, data, size, NULL, &graph));
-    return make(context, graph, o.output, out);
+    return make(context, graph, NULL, o.output, out);
+}
+
+fa_status fa_model_from_host(fa_context *context, fa_host *host, fa_model **out)
+{
+    return make(context, host->graph, host, NULL, out);
 }
 
 fa_model *fa_model_retain(const fa_model *model)
@@ -164,7 +173,10 @@ fa_model *fa_model_retain(const fa_model *model)
 
 void fa_model_release(fa_model *m)
 {
-    if (m && atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1) destroy(m);
+    if (!m || atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1) return;
+    const fa_backend table = m->host ? m->host->table : (fa_backend){.release = NULL};
+    destroy(m);
+    if (table.release) table.release(table.user);
 }
 
 fa_status fa_model_digest(const fa_model *model, uint8_t digest[FA_DIGEST_SIZE])

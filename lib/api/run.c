@@ -214,7 +214,7 @@ fa_status fa_model_run(const fa_model *model, const fa_array *inputs, int32_t in
     fa_status status = ordered && r.view ? fa_network_order(&model->network, inputs, input_count, ordered) : FA_ERR_MEMORY;
     if (status == FA_OK && g->n_input) r.n = ordered[0].ndim > 0 && ordered[0].shape ? ordered[0].shape[0] : 0;
     for (int32_t i = 0; i < g->n_input && status == FA_OK; i++) status = check_input(&g->value[g->input[i]], &ordered[i], r.n);
-    if (status == FA_OK) status = run_on_kernels(&r, out);
+    if (status == FA_OK) status = model->host && r.value == model->logits ? fa_model_run_host(model, ordered, r.n, CHUNK, out) : run_on_kernels(&r, out);
     fa_arena_clear(&arena);
     return status;
 }

@@ -1,107 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/pass.h"
 
+#include "backend/engine.h"
 #include "backend/loss.h"
-#include "backend/pass_private.h"
 #include "base/error.h"
 #include "graph/array.h"
 
 #include <math.h>
 #include <string.h>
 
-static fa_status input_views(const fa_pass_request *r, const fa_graph *g, int64_t batch, fa_arena *arena, fa_view **out)
+fa_status fa_pass_input_views(fa_pass *p, const fa_pass_request *r, const fa_graph *g, fa_view **out)
 {
-    fa_view *views = fa_arena_array(arena, (size_t)g->n_input + 1, sizeof *views);
+    fa_view *views = fa_arena_array(&p->arena, (size_t)g->n_input + 1, sizeof *views);
     if (!views) return FA_ERR_MEMORY;
     if (r->n_inputs != g->n_input) return fa_fail(FA_ERR_SHAPE, "%d arrays where the model takes %d inputs", r->n_inputs, g->n_input);
     for (int32_t i = 0; i < g->n_input; i++) {
         const fa_array *a = &r->inputs[i];
         const char *name = g->value[g->input[i]].name;
         if (a->ndim < 1) return fa_fail(FA_ERR_SHAPE, "input '%s': a scalar has no dimension that counts inputs", name);
-        int64_t dim[FA_MAX_DIMS] = {batch};
+        int64_t dim[FA_MAX_DIMS] = {p->batch};
         for (int32_t d = 1; d < a->ndim; d++) dim[d] = a->shape[d];
         views[i] = (fa_view){.dtype = g->value[g->input[i]].dtype ? g->value[g->input[i]].dtype : a->dtype};
-        if (!fa_view_set_shape(&views[i], a->ndim, dim)) return fa_fail(FA_ERR_LIMIT, "input '%s': too large at batch %lld", name, (long long)batch);
+        if (!fa_view_set_shape(&views[i], a->ndim, dim)) return fa_fail(FA_ERR_LIMIT, "input '%s': too large at batch %lld", name, (long long)p->batch);
         if (views[i].count == 0) return fa_fail(FA_ERR_SHAPE, "input '%s': a dimension is 0", name);
     }
     *out = views;
     return FA_OK;
 }
 
-/* [n, classes], where dimensions of 1 do not count. */
-static fa_status check_logits(fa_pass *p)
-{
-    const fa_value *value = &p->network->graph->value[p->program->logits];
-    const fa_view *v = fa_plan_value(p->plan, p->program->logits);
-    char text[FA_SHAPE_TEXT];
-    int32_t wide = 0;
-    for (int32_t d = 1; d < v->ndim; d++) wide += v->dim[d] > 1;
-    if (!fa_dtype_is_real(v->dtype) || v->data || v->ndim < 2 || v->dim[0] != p->batch || wide != 1)
-        return fa_fail(FA_ERR_SHAPE, "output '%s' is %s %s at batch %lld%s; logits [n, classes] with at least two classes are needed", value->name, fa_dtype_name(v->dtype),
-                       fa_shape_text(v->ndim, v->dim, text, sizeof text), (long long)p->batch, v->data ? " and does not depend on the input" : "");
-    p->classes = v->count / p->batch;
-    return FA_OK;
-}
-
-static fa_status set_geometry(fa_pass *p)
-{
-    const fa_layers *layers = &p->network->layers;
-    for (int32_t t = 0; t < p->n_tap; t++) {
-        int32_t l = p->tap_layer[t];
-        const fa_node *node = &p->network->graph->node[layers->node[l]];
-        const fa_view *a = fa_plan_value(p->plan, node->in[0]), *d = fa_plan_value(p->plan, node->out[0]);
-        if (!a || !d) continue; /* the logits do not depend on this layer: never visited, no signal */
-        FA_TRY(fa_layer_geometry(&layers->layer[l], node, a, d, p->batch, &p->geometry[l]));
-        p->geometry[l].layer = l;
-    }
-    return FA_OK;
-}
-
-static fa_status build(fa_pass *p, const fa_pass_request *r)
-{
-    const fa_program *program = r->program;
-    if (r->gradient && !program->parameters.count) return fa_fail(FA_ERR_ARGUMENT, "a gradient is asked of a program without parameters");
-    p->program = program;
-    p->gradient = r->gradient;
-    p->loss = r->loss;
-    p->network = r->gradient && program->training.graph ? &program->training : &program->evaluation;
-    const fa_graph *g = p->network->graph;
-    const fa_layers *layers = &p->network->layers;
-    size_t room = (size_t)layers->count + 1;
-    int64_t fixed = fa_graph_fixed_batch(g);
-    p->batch = fixed ? fixed : r->batch;
-    p->tap_layer = fa_arena_array(&p->arena, room, sizeof *p->tap_layer);
-    p->geometry = fa_arena_array(&p->arena, room, sizeof *p->geometry);
-    int32_t *taps = fa_arena_array(&p->arena, room, sizeof *taps), *wanted = fa_arena_array(&p->arena, 2 * (size_t)program->norms.count + 1, sizeof *wanted), n_wanted = 0;
-    if (!p->tap_layer || !p->geometry || !taps || !wanted) return FA_ERR_MEMORY;
-    for (int32_t l = 0; r->tapped && l < layers->count; l++) {
-        if (!r->tapped[l]) continue;
-        p->tap_layer[p->n_tap] = l;
-        taps[p->n_tap++] = layers->node[l];
-    }
-    wanted[n_wanted++] = program->logits;
-    for (int32_t i = 0; p->network == &program->training && i < program->norms.count; i++) {
-        wanted[n_wanted++] = program->norms.norm[i].mean;
-        wanted[n_wanted++] = program->norms.norm[i].variance;
-    }
-    fa_view *inputs = NULL;
-    FA_TRY(input_views(r, g, p->batch, &p->arena, &inputs));
-    fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = wanted, .n_wanted = n_wanted,
-                               .loss = p->n_tap || p->gradient ? program->logits : -1, .tap = taps, .n_tap = p->n_tap,
-                               .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0};
-    FA_TRY(fa_plan_create(&request, &p->plan));
-    FA_TRY(check_logits(p));
-    FA_TRY(set_geometry(p));
-    FA_TRY(fa_run_create(p->plan, p->arena.context, &p->run));
-    return program->parameters.count ? fa_pass_begin_varied(p) : FA_OK;
-}
-
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
 {
+    const fa_program *program = request->program;
+    if (request->gradient && !program->parameters.count) return fa_fail(FA_ERR_ARGUMENT, "a gradient is asked of a program without parameters");
     fa_pass *p = fa_new(request->context, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
     p->arena.context = request->context;
-    fa_status status = build(p, request);
+    p->program = program;
+    p->gradient = request->gradient;
+    p->loss = request->loss;
+    fa_status status = program->engine->create(p, request);
     if (status != FA_OK) {
         fa_pass_destroy(p);
         return status;
@@ -114,8 +51,7 @@ void fa_pass_destroy(fa_pass *p)
 {
     if (!p) return;
     fa_context *c = p->arena.context;
-    fa_run_destroy(p->run);
-    fa_plan_destroy(p->plan);
+    p->program->engine->destroy(p);
     fa_arena_clear(&p->arena);
     fa_delete(c, p);
 }
@@ -135,14 +71,19 @@ const fa_tap *fa_pass_geometry(const fa_pass *p, int32_t layer)
     return &p->geometry[layer];
 }
 
+const float *fa_pass_logits(const fa_pass *p)
+{
+    return p->logits;
+}
+
 double fa_pass_flops_forward(const fa_pass *p)
 {
-    return fa_plan_flops_forward(p->plan) / (double)p->batch;
+    return p->flops_forward;
 }
 
 double fa_pass_flops_backward(const fa_pass *p)
 {
-    return fa_plan_flops_backward(p->plan) / (double)p->batch;
+    return p->flops_backward;
 }
 
 /* Rows `first` ... or index[0] ... of one array, n of them, each of `row` elements; FA_ERR_NOT_FINITE names the element. */
@@ -160,13 +101,12 @@ static fa_status copy_rows(const fa_array *from, const char *name, bool real, in
 }
 
 /* Rows beyond n repeat the first, so that whatever lay there cannot raise exceptions or slow the kernels down. */
-fa_status fa_pass_copy_in(fa_pass *p, const fa_array *inputs, int64_t first, const int64_t *index, int64_t n)
+static fa_status copy_in(fa_pass *p, const fa_array *inputs, int64_t first, const int64_t *index, int64_t n)
 {
-    const fa_graph *g = p->network->graph;
-    for (int32_t i = 0; i < g->n_input; i++) {
-        const char *name = g->value[g->input[i]].name;
-        const fa_view *v = fa_run_value(p->run, g->input[i]);
-        char *to = fa_run_input(p->run, i);
+    for (int32_t i = 0; i < p->n_input; i++) {
+        const char *name = p->input[i].name;
+        const fa_view *v = p->input[i].view;
+        char *to = p->input[i].to;
         if (!to) continue;
         bool fits = inputs[i].ndim == v->ndim;
         for (int32_t d = 1; fits && d < v->ndim; d++) fits = inputs[i].shape[d] == v->dim[d];
@@ -192,6 +132,13 @@ fa_status fa_pass_copy_in(fa_pass *p, const fa_array *inputs, int64_t first, con
     return FA_OK;
 }
 
+fa_status fa_pass_run_forward(fa_pass *p, const fa_array *inputs, int64_t first, const int64_t *index, int64_t n)
+{
+    FA_TRY(copy_in(p, inputs, first, index, n));
+    p->n = n;
+    return p->program->engine->forward(p);
+}
+
 fa_status fa_pass_check_row(const fa_pass *p, const float *z, int64_t input, const int64_t *target)
 {
     for (int64_t k = 0; k < p->classes; k++)
@@ -208,13 +155,10 @@ fa_status fa_pass_forward(fa_pass *p, const fa_array *inputs, int64_t first, int
 
 fa_status fa_pass_forward_some(fa_pass *p, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
 {
-    FA_TRY(fa_pass_copy_in(p, inputs, first, index, n));
-    fa_run_forward(p->run);
-    const float *logits = fa_run_value(p->run, p->program->logits)->data;
-    float *gradient = fa_run_loss_gradient(p->run);
-    p->n = n;
+    FA_TRY(fa_pass_run_forward(p, inputs, first, index, n));
+    float *gradient = p->at_logits;
     for (int64_t i = 0; i < n; i++) {
-        const float *z = logits + i * p->classes;
+        const float *z = p->logits + i * p->classes;
         FA_TRY(fa_pass_check_row(p, z, index ? index[i] : first + i, target ? &target[i] : NULL));
         fa_loss loss;
         fa_loss_row(z, p->classes, target ? target[i] : -1, p->loss, &loss, gradient ? gradient + i * p->classes : NULL);
@@ -226,20 +170,9 @@ fa_status fa_pass_forward_some(fa_pass *p, const fa_array *inputs, const int64_t
     return FA_OK;
 }
 
-static void visit_tap(void *user, int32_t index, const fa_run *run, const void *grad)
-{
-    fa_pass *p = user;
-    int32_t layer = p->tap_layer[index];
-    fa_tap tap = p->geometry[layer];
-    tap.n = p->n;
-    tap.a = fa_run_value(run, p->network->graph->node[p->network->layers.node[layer]].in[0])->data;
-    tap.d = grad;
-    p->visit(p->user, &tap);
-}
-
-void fa_pass_backward(fa_pass *p, fa_tap_fn visit, void *user)
+fa_status fa_pass_backward(fa_pass *p, fa_tap_fn visit, void *user)
 {
     p->visit = visit;
     p->user = user;
-    fa_run_backward(p->run, visit_tap, p);
+    return p->program->engine->backward(p);
 }

@@ -6,8 +6,8 @@
 
 /*
  * The pass interface: what a sketch and a scorer ask of a network. A program is the network as one implementation runs it (shared, immutable); a
- * pass is one thread's memory for running it on up to `batch` inputs at a time. Two implementations stand behind it: the graph executor on
- * reference kernels, and on fast kernels (libxsmm, BLIS).
+ * pass is one thread's memory for running it on up to `batch` inputs at a time. Two engines stand behind it (engine.h): the graph executor, on reference or on fast
+ * kernels (libxsmm, BLIS), and the callbacks of a host (host.h), which is why running and setting weights may fail.
  */
 
 /* A layer with weights. Its weight gradient for one input is sum over positions p of d_p a_p', `[out, in]` (per group: in is one group's). */
@@ -95,7 +95,9 @@ double fa_pass_flops_backward(const fa_pass *pass);
 fa_status fa_pass_forward(fa_pass *pass, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
 /* The same for inputs index[0 ... n - 1] of the arrays; index NULL: first ... first + n - 1. */
 fa_status fa_pass_forward_some(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
+/* After fa_pass_forward: the logits [n, classes], until the next. */
+const float *fa_pass_logits(const fa_pass *pass);
 /* After fa_pass_forward: backward from the unit-length gradient at the logits (docs/method.md), `visit` once per tapped layer, latest layer first. */
-void fa_pass_backward(fa_pass *pass, fa_tap_fn visit, void *user);
+fa_status fa_pass_backward(fa_pass *pass, fa_tap_fn visit, void *user);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "backend/program.h"
+#include "backend/engine.h"
 
 #include "base/error.h"
 #include "graph/unroll.h"
@@ -64,6 +64,7 @@ static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, 
     fa_program *p = fa_new(c, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
     p->arena.context = c;
+    p->engine = &fa_engine_graph;
     p->logits = logits;
     p->kind = kernels;
     fa_status status = rewrite(p, graph, varied);
@@ -83,6 +84,11 @@ fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kerne
 fa_status fa_program_create_varied(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *options, fa_program **out)
 {
     return create(graph, logits, kernels, options, out);
+}
+
+fa_status fa_program_vary_graph(const fa_program *program, const fa_varied_options *options, fa_program **out)
+{
+    return create(program->source, program->logits, program->kind, options, out);
 }
 
 void fa_program_destroy(fa_program *p)

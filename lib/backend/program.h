@@ -40,6 +40,9 @@ typedef struct fa_batchnorms {
 } fa_batchnorms;
 fa_status fa_rewrite_statistics(const fa_graph *graph, const fa_parameters *parameters, fa_arena *arena, fa_batchnorms *norms, fa_graph **out);
 
+/* fa_engine.vary of graphs. */
+fa_status fa_program_vary_graph(const fa_program *program, const fa_varied_options *options, fa_program **out);
+
 /* A graph that is run, and its layers (layers.node indexes `graph`). */
 typedef struct fa_program_graph {
     const fa_graph *graph; /* NULL: none */
@@ -48,10 +51,14 @@ typedef struct fa_program_graph {
 
 #define FA_PROGRAM_STAGES 8
 
-/* A network as one implementation runs it. */
+typedef struct fa_engine fa_engine;
+
+/* A network as one engine runs it. */
 struct fa_program {
     fa_arena arena;
-    const fa_graph *source;
+    const fa_engine *engine;
+    const fa_graph *source;     /* the model's */
+    const struct fa_host *host; /* of fa_engine_host: whose graphs hold inputs and layers, no nodes */
     fa_graph *unrolled;                 /* If, Loop and Scan that initialisers decide; NULL: there are none */
     fa_graph *stage[FA_PROGRAM_STAGES]; /* rewrites, each over an earlier one or the model's graph, unrolled */
     int32_t n_stage;

@@ -34,6 +34,9 @@ typedef struct fa_varied_options {
  * (its statistics are computed, or are of each element apart). Only such a program takes the calls below; layers and taps are those of its evaluation. */
 fa_status fa_program_create_varied(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *options, fa_program **out);
 
+/* The same from a plain program, of any engine, and with its kernels. */
+fa_status fa_program_vary(const fa_program *program, const fa_varied_options *options, fa_program **out);
+
 int32_t fa_program_parameter_count(const fa_program *program);
 const fa_parameter *fa_program_parameter(const fa_program *program, int32_t index);
 int64_t fa_program_weight_count(const fa_program *program);     /* elements of the flat vector of weights */
@@ -41,11 +44,11 @@ int64_t fa_program_statistics_count(const fa_program *program); /* of that of ru
 void fa_program_trained(const fa_program *program, float *weights, float *statistics); /* as the file has them; either may be NULL */
 
 /* Takes weights [weight_count] and statistics [statistics_count] (NULL: the trained ones) over; nothing is kept of the caller's arrays. A new pass has the
- * trained ones. Logits and gradients of an earlier call are gone. Allocates nothing. */
-void fa_pass_set_weights(fa_pass *pass, const float *weights, const float *statistics);
+ * trained ones. Logits and gradients of an earlier call are gone. Allocates nothing. Only a host's callback fails; which weights are set is then not known. */
+fa_status fa_pass_set_weights(fa_pass *pass, const float *weights, const float *statistics);
 
 /* The weights as they are set, folded and packed: copied to `kept` (FA_ALIGN-aligned, fa_pass_kept_bytes()) and, another time, used from there instead of being set
- * again. `kept` must stay until the weights change. For passes of the same program and batch. */
+ * again. Where fa_pass_kept_bytes() is 0 there is nothing to keep. `kept` must stay until the weights change. For passes of the same program and batch. */
 size_t fa_pass_kept_bytes(const fa_pass *pass);
 void fa_pass_keep_weights(const fa_pass *pass, void *kept);
 void fa_pass_use_weights(fa_pass *pass, const void *kept);

@@ -61,6 +61,16 @@ int32_t fa_graph_find_value(const fa_graph *graph, const char *name)
     return -1;
 }
 
+fa_status fa_value_check_shape(const fa_value *input, const fa_view *given)
+{
+    bool fits = !input->has_shape || input->declared_ndim == given->ndim;
+    for (int32_t d = 0; fits && input->has_shape && d < given->ndim; d++) fits = input->declared[d] < 0 || input->declared[d] == given->dim[d];
+    if (fits) return FA_OK;
+    char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
+    return fa_fail(FA_ERR_SHAPE, "input '%s': shape %s where the model takes %s (-1: any)", input->name, fa_shape_text(given->ndim, given->dim, have, sizeof have),
+                   fa_shape_text(input->declared_ndim, input->declared, want, sizeof want));
+}
+
 int64_t fa_graph_fixed_batch(const fa_graph *g)
 {
     for (int32_t i = 0; i < g->n_input; i++) {

@@ -84,6 +84,9 @@ bool fa_node_is_control(const fa_node *node);
 /* Index of a value by name, -1 when there is none. */
 int32_t fa_graph_find_value(const fa_graph *graph, const char *name);
 
+/* Whether a shape is what an input declares: FA_ERR_SHAPE names the input and both. */
+fa_status fa_value_check_shape(const fa_value *input, const fa_view *given);
+
 /* The number of inputs that the file insists on (a leading dimension that is not open), or 0. */
 int64_t fa_graph_fixed_batch(const fa_graph *graph);
 

@@ -84,12 +84,7 @@ static fa_status bind_inputs(fa_plan *p, const fa_plan_request *r, const bool *n
         fa_view *v = &p->view[p->graph->input[i]];
         *v = r->inputs[i];
         if (declared->dtype) v->dtype = declared->dtype;
-        bool fits = !declared->has_shape || declared->declared_ndim == v->ndim;
-        for (int32_t d = 0; fits && declared->has_shape && d < v->ndim; d++) fits = declared->declared[d] < 0 || declared->declared[d] == v->dim[d];
-        if (fits) continue;
-        char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
-        return fa_fail(FA_ERR_SHAPE, "input '%s': shape %s where the model takes %s (-1: any)", declared->name, fa_shape_text(v->ndim, v->dim, have, sizeof have),
-                       fa_shape_text(declared->declared_ndim, declared->declared, want, sizeof want));
+        FA_TRY(fa_value_check_shape(declared, v));
     }
     return FA_OK;
 }

@@ -81,7 +81,7 @@ static fa_status trace_level(fa_scorer *s, fa_scorer_lane *l, int32_t k, int64_t
     for (int64_t a = 0; a < open; a++) target[a] = s->predicted[s->active[a]];
     for (int32_t c = 0; c < b->n_layer; c++)
         for (int64_t t = b->offset[c] + fa_level_draws(&s->levels, k - 1, c); t < b->offset[c] + fa_level_draws(&s->levels, k, c); t++) {
-            fa_tracer_set(&l->tracer, b, t);
+            FA_TRY(fa_tracer_set(&l->tracer, b, t));
             FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, target, s->column));
             for (int64_t a = 0; a < open; a++) s->loss[s->active[a] * draws + t] = s->column[a];
         }

@@ -147,7 +147,7 @@ fa_status fa_extract(fa_extraction *e, const fa_array *inputs, int64_t first, in
     FA_TRY(fa_pass_forward(e->pass, inputs, first, n, NULL, outputs));
     uint64_t middle = fa_now_ns();
     memset(blocks, 0, (size_t)(n * b->offset[b->n_layer]) * sizeof *blocks);
-    fa_pass_backward(e->pass, visit, &(visit_state){e, blocks});
+    FA_TRY(fa_pass_backward(e->pass, visit, &(visit_state){e, blocks}));
     e->forward_ns += middle - begin;
     e->backward_ns += fa_now_ns() - middle;
     return FA_OK;

@@ -48,8 +48,7 @@ static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
     fa_pass *pass = s->crew->member[t].pass;
     visiting v = {s, s->partial + (size_t)t * s->blocks->partial_floats, s->scratch + (size_t)t * s->scratch_bytes};
     FA_TRY(fa_pass_forward(pass, s->inputs, first, n, NULL, NULL));
-    fa_pass_backward(pass, visit, &v);
-    return FA_OK;
+    return fa_pass_backward(pass, visit, &v);
 }
 
 static void reduce(void *user, int32_t t)

@@ -8,8 +8,6 @@
 typedef struct fa_network {
     fa_context *context;
     const fa_program *program;
-    const fa_graph *graph; /* the file's */
-    int32_t logits;        /* value of the graph */
     int32_t n_input;
     const char *const *input_name; /* [n_input] in graph order */
     int32_t logits_node;           /* node of the graph that makes the logits, -1 when they are an input */

@@ -110,7 +110,7 @@ static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     work *w = user;
     member *m = &w->member[t];
-    if (m->set != w->number) fa_pass_set_weights(m->pass, w->weights, w->statistics);
+    if (m->set != w->number) FA_TRY(fa_pass_set_weights(m->pass, w->weights, w->statistics));
     m->set = w->number;
     m->loss = 0;
     memset(m->gradient, 0, (size_t)fa_program_weight_count(w->sampling->program) * sizeof(float));
@@ -141,7 +141,7 @@ static fa_status gradient(void *user, int32_t thread, const float *weights, floa
     memset(out, 0, (size_t)fa_program_weight_count(s->program) * sizeof *out);
     for (int64_t k = 0; k < n; k++) w->target[k] = s->target[index[k]];
     if (w->reestimate) {
-        fa_pass_set_weights(w->member[0].pass, weights, statistics);
+        FA_TRY(fa_pass_set_weights(w->member[0].pass, weights, statistics));
         FA_TRY(fa_pass_mean_gradient(w->member[0].pass, s->inputs, index, n, w->target, 1 / (double)n, out, &w->loss, statistics));
         FA_TRY(fa_progress_add(s->progress, w->stage, n));
     } else {

@@ -39,7 +39,7 @@ fa_status fa_trace_program(const fa_network *n, const fa_sketch_trace *t, fa_pro
     fa_varied_options options = {.select = t->options.parameters ? selected : NULL, .user = (void *)(uintptr_t)t->options.parameters,
                                  .reestimate = t->options.batchnorm == FA_BATCHNORM_REESTIMATE};
     fa_program *program;
-    FA_TRY(fa_program_create_varied(n->graph, n->logits, n->context->kernels, &options, &program));
+    FA_TRY(fa_program_vary(n->program, &options, &program));
     fa_status status = t->parameter ? match(program, t) : FA_OK;
     if (status != FA_OK) {
         fa_program_destroy(program);

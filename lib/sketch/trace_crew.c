@@ -65,7 +65,7 @@ fa_status fa_trace_crew_predict(fa_trace_crew *c, const fa_array *inputs, int64_
 static fa_status loss_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
-    fa_tracer_set(&w->crew->tracer[t], w->body, w->draw);
+    FA_TRY(fa_tracer_set(&w->crew->tracer[t], w->body, w->draw));
     return fa_tracer_losses(&w->crew->tracer[t], w->inputs, NULL, first, n, w->target + first, w->crew->column + first);
 }
 

@@ -72,14 +72,17 @@ static fa_status forward(fa_tracer *t, const fa_array *inputs, const int64_t *in
 
 fa_status fa_tracer_predict(fa_tracer *t, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs)
 {
-    if (t->at != FA_AT_TRAINED) fa_pass_set_weights(t->pass, t->trained, t->statistics);
-    t->at = FA_AT_TRAINED;
+    if (t->at != FA_AT_TRAINED) {
+        t->at = FA_AT_NOTHING;
+        FA_TRY(fa_pass_set_weights(t->pass, t->trained, t->statistics));
+        t->at = FA_AT_TRAINED;
+    }
     return forward(t, inputs, NULL, first, n, NULL, outputs);
 }
 
-void fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)
+fa_status fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)
 {
-    if (t->at == draw) return;
+    if (t->at == draw) return FA_OK;
     uint64_t begin = fa_now_ns();
     char *kept = draw < t->slots ? t->kept + (size_t)draw * t->kept_bytes : NULL;
     if (kept && t->has[draw]) {
@@ -87,12 +90,14 @@ void fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)
     } else {
         const float *statistics = fa_trace_statistics(b, draw);
         fa_trace_weights(b, draw, t->trained, t->weights);
-        fa_pass_set_weights(t->pass, t->weights, statistics ? statistics : t->statistics);
+        t->at = FA_AT_NOTHING;
+        FA_TRY(fa_pass_set_weights(t->pass, t->weights, statistics ? statistics : t->statistics));
         if (kept) fa_pass_keep_weights(t->pass, kept);
         if (kept) t->has[draw] = true;
     }
     t->at = draw;
     t->draw_ns += fa_now_ns() - begin;
+    return FA_OK;
 }
 
 fa_status fa_tracer_losses(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, float *loss)

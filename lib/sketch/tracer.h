@@ -35,7 +35,7 @@ fa_status fa_tracer_keep(fa_tracer *tracer, int64_t draws, uint64_t bytes);
 fa_status fa_tracer_predict(fa_tracer *tracer, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs);
 
 /* Sets the weights of a draw; nothing is done when they are set already. */
-void fa_tracer_set(fa_tracer *tracer, const fa_sketch_body *body, int64_t draw);
+fa_status fa_tracer_set(fa_tracer *tracer, const fa_sketch_body *body, int64_t draw);
 
 /* Losses [n] of inputs index[0 ... n - 1] (NULL: first ... first + n - 1) to target [n] at the weights set; one that is not finite fails. */
 fa_status fa_tracer_losses(fa_tracer *tracer, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, float *loss);

@@ -108,6 +108,23 @@ void remove_folder(const char *path)
     ck_assert_int_eq(system(command), 0);
 }
 
+void *count_alloc(void *user, size_t size, size_t align)
+{
+    counter *c = user;
+    void *p = NULL;
+    if (c->calls++ == c->fail_at || posix_memalign(&p, align, size)) return NULL;
+    c->held++;
+    return p;
+}
+
+void count_free(void *user, void *block, size_t size, size_t align)
+{
+    (void)size;
+    (void)align;
+    if (block) ((counter *)user)->held--;
+    free(block);
+}
+
 int run_suite(const char *name, void (*add)(TCase *), void (*setup)(void), void (*teardown)(void))
 {
     Suite *s = suite_create(name);

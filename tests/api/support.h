@@ -37,6 +37,13 @@ void write_bytes(const char *path, const void *data, size_t size);
 const char *make_folder(void);
 void remove_folder(const char *path);
 
+/* An allocator for a context (alloc_user a counter): counts, and fails call number `fail_at`. */
+typedef struct counter {
+    long calls, fail_at, held;
+} counter;
+void *count_alloc(void *user, size_t size, size_t align);
+void count_free(void *user, void *block, size_t size, size_t align);
+
 int run_suite(const char *name, void (*add)(TCase *), void (*setup)(void), void (*teardown)(void));
 
 #endif

@@ -63,29 +63,6 @@ int posix_memalign(void **out, size_t align, size_t n)
 #define INTERPOSED 0
 #endif
 
-/* ---- the context's allocator: counts, and fails call number `fail_at` */
-typedef struct counter {
-    long calls, fail_at, held;
-} counter;
-
-static void *count_alloc(void *user, size_t size, size_t align)
-{
-    counter *c = user;
-    if (c->calls++ == c->fail_at) return NULL;
-    void *p = NULL;
-    if (posix_memalign(&p, align, size)) return NULL;
-    c->held++;
-    return p;
-}
-
-static void count_free(void *user, void *block, size_t size, size_t align)
-{
-    (void)size;
-    (void)align;
-    if (block) ((counter *)user)->held--;
-    free(block);
-}
-
 static fa_status make_context(counter *c, fa_context **context)
 {
     fa_context_options o;

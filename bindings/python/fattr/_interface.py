@@ -6,6 +6,13 @@ typedef struct fa_array { const void *data; const int64_t *shape; int32_t ndim; 
 typedef struct fa_tensor fa_tensor;
 fa_status fa_tensor_view(const fa_tensor *tensor, fa_array *view);
 void fa_tensor_release(fa_tensor *tensor);
+typedef struct fa_backend_layer { const char *name; const char *weight; int64_t in; int64_t out; int64_t groups; int64_t kernel_h, kernel_w; int32_t has_bias; } fa_backend_layer;
+typedef struct fa_backend_parameter { const char *name; int64_t rows; int64_t count; const float *data; } fa_backend_parameter;
+typedef struct fa_backend_geometry { int64_t h, w; int64_t oh, ow; int64_t stride_h, stride_w, dilation_h, dilation_w; int64_t pad_top, pad_left; int32_t layout; int64_t a_n, a_c, a_h, a_w; int64_t d_n, d_c, d_h, d_w; } fa_backend_geometry;
+typedef struct fa_backend_tap { const float *a; const float *d; } fa_backend_tap;
+typedef struct fa_backend_request { size_t struct_size; int64_t batch; const fa_array *inputs; const uint8_t *tapped; int32_t weights; int32_t weight_gradient; } fa_backend_request;
+typedef struct fa_backend { size_t struct_size; int32_t abi; int32_t input_count, layer_count, parameter_count; int64_t classes; const char *name; void *user; const fa_value_info *inputs; const fa_backend_layer *layers; const fa_backend_parameter *parameters; uint8_t digest[FA_DIGEST_SIZE]; fa_status (*create_pass)(void *user, const fa_backend_request *request, fa_backend_geometry *geometry, void **pass); void (*destroy_pass)(void *user, void *pass); fa_status (*forward)(void *user, void *pass, const void *const *inputs, int64_t n, float *logits); fa_status (*taps)(void *user, void *pass, const float *at_logits, int64_t n, fa_backend_tap *taps); fa_status (*gradients)(void *user, void *pass, const float *at_logits, int64_t n, const float **gradients); fa_status (*weight_gradient)(void *user, void *pass, const float *at_logits, int64_t n, float *gradient); fa_status (*set_weights)(void *user, void *pass, const float *weights); void (*release)(void *user); } fa_backend;
+fa_status fa_model_from_backend(fa_context *context, const fa_backend *backend, fa_model **out);
 typedef struct fa_context fa_context;
 typedef struct fa_context_options { size_t struct_size; void *(*alloc)(void *user, size_t size, size_t align); void (*free)(void *user, void *block, size_t size, size_t align); void *alloc_user; void (*log)(void *user, int32_t level, const char *message); void *log_user; int32_t threads; int32_t kernels; uint64_t memory_limit; } fa_context_options;
 void fa_context_options_init(fa_context_options *options, size_t size);
@@ -147,6 +154,10 @@ CONSTANTS = {
     "FA_UINT32": 12,
     "FA_UINT64": 13,
     "FA_BFLOAT16": 16,
+    "FA_BACKEND_ABI": 1,
+    "FA_LAYOUT_CHANNELS_LAST": 0,
+    "FA_LAYOUT_CHANNELS_FIRST": 1,
+    "FA_LAYOUT_STRIDES": 2,
     "FA_KERNELS_AUTO": 0,
     "FA_KERNELS_REFERENCE": 1,
     "FA_KERNELS_FAST": 2,
