@@ -16,7 +16,7 @@ static const struct argp_option options[] = {
     {"draws", KEY_DRAWS, "T", 0, "Draws that each chain keeps (default 100)", 4},
     {"chains", KEY_CHAINS, "N", 0, "Independent chains (default 1)", 4},
     {"first-chain", KEY_FIRST_CHAIN, "ID", 0, "Id of the first one; sketches to be merged need other ids or seeds (default 0)", 4},
-    {"gamma", KEY_GAMMA, "G", 0, "Pull to the trained weights: 1 / variance of gaussian draws (default 10000)", 4},
+    {"gamma", KEY_GAMMA, "G", 0, "Pull to the trained weights: 1 / variance of gaussian draws (default 1000, of chains 10000)", 4},
     {"nbeta", KEY_NBETA, "B", 0, "Weight of the mean loss (default 100)", 4},
     {"step-size", KEY_STEP_SIZE, "E", 0, "Step size of a chain (default 1e-6)", 4},
     {"noise", KEY_NOISE, "S", 0, "Scale of the injected noise (default 1)", 4},

@@ -46,7 +46,8 @@ typedef struct fa_trace_options {
     int64_t thinning;       /**< steps between kept draws; default 1 */
     int64_t minibatch;      /**< inputs per step; default 256 (the whole sampling set where that is smaller) */
     double step_size;       /**< default 1e-6; > 0 */
-    double gamma;           /**< localisation: strength of the pull to the trained weights, 1 / variance; default 1e4; > 0 */
+    double gamma;           /**< localisation: strength of the pull to the trained weights, 1 / variance of gaussian draws; > 0; 0 (default): 1e3 for gaussian draws, 1e4 for chains (as
+                             *   published). docs/method.md says how to choose another for another network */
     double nbeta;           /**< weight of the mean loss; default 100; negative: default */
     double noise;           /**< scale of the injected noise; default 1; negative: default */
     double decay;           /**< of the second moment in RMSprop; default 0.99; negative: default; below 1 */

@@ -10,7 +10,8 @@
 #define RHAT_MOST 1.1
 #define DRIFT_MOST 1.5 /* standard deviations; 3 sigma of 32 independent draws */
 #define ESS_LEAST 20
-#define LOSS_RISE 1 /* nats */
+#define LOSS_RISE_CHAIN 1 /* nats */
+#define LOSS_RISE_GAUSSIAN 5
 
 typedef struct work {
     int64_t n, draws; /* n: references looked at */
@@ -127,7 +128,7 @@ fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_
 const char *fa_diagnosis_verdict(const fa_diagnosis *d, int32_t kind, double loss_before, double loss_after)
 {
     const bool chains = kind != FA_SAMPLER_GAUSSIAN;
-    if (!(loss_after <= loss_before + LOSS_RISE)) return "draws left the basin: raise gamma";
+    if (!(loss_after <= loss_before + (chains ? LOSS_RISE_CHAIN : LOSS_RISE_GAUSSIAN))) return "draws left the basin: raise gamma";
     if (d->shortest < FA_MIXING_LEAST) return "too few draws to tell: raise draws";
     if (d->moved < 0.5) return chains ? "nothing moved: lower gamma or raise step_size" : "nothing moved: lower gamma";
     if (chains && (d->split_rhat > RHAT_MOST || d->drift > DRIFT_MOST)) return "chains have not mixed: raise burn_in or step_size";

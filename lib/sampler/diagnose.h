@@ -16,7 +16,8 @@ fa_status fa_diagnose(fa_context *context, const float *trace, int64_t n, int64_
 size_t fa_diagnose_bytes(int64_t n, int64_t draws);
 
 /* The verdict in words with the option to change: static text. loss_before and loss_after: mean loss of the references at the trained weights and over the
- * draws; "left the basin" when it rose by more than 1, the probability of the right answer by a factor e down. */
+ * draws; "left the basin" when it rose by more than 1 for a chain, the probability of the right
+ * answer by a factor e down, or 5 for gaussian draws, which are no walk that could get lost: they were found to say most at a rise of 1 to 3 (docs/method.md). */
 const char *fa_diagnosis_verdict(const fa_diagnosis *diagnosis, int32_t sampler_kind, double loss_before, double loss_after);
 
 #endif

@@ -183,6 +183,8 @@ START_TEST(verdicts)
     says(d, FA_SAMPLER_GAUSSIAN, 0.3, "fine");
     says(d, FA_SAMPLER_SGLD, 1.2, "draws left the basin: raise gamma");
     says(d, FA_SAMPLER_SGLD, NAN, "draws left the basin: raise gamma");
+    says(d, FA_SAMPLER_GAUSSIAN, 2, "fine");
+    says(d, FA_SAMPLER_GAUSSIAN, 5.3, "draws left the basin: raise gamma");
     d.shortest = 3;
     says(d, FA_SAMPLER_SGLD, 0.3, "too few draws to tell: raise draws");
     d = good, d.moved = 0.4;
