@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 import numpy as np
 
 from . import errors
-from ._native import DTYPES, MAX_DIMS, STRUCTS, encode
+from ._native import DTYPE_NAMES, DTYPES, MAX_DIMS, STRUCTS, encode
 
 #: An array [n, ...]; for a model with several inputs a tuple of them by position, or a dict by name.
 Inputs = Union[Any, Tuple[Any, ...], Dict[str, Any]]
@@ -45,6 +45,13 @@ def c_arrays(named: Named) -> Any:
     for c, (name, a) in zip(out, named):
         c.shape = ctypes.cast(a.ctypes.shape_as(c_int64), POINTER(c_int64)) if a.ndim else None
         c.data, c.ndim, c.dtype, c.name = a.ctypes.data, a.ndim, DTYPES[a.dtype.name], encode(name)
+    return out
+
+
+def copied(view: Any) -> "np.ndarray[Any, Any]":
+    """What an fa_array shows, as an array of Python's own."""
+    out = np.empty(view.shape[:view.ndim], DTYPE_NAMES[view.dtype])
+    ctypes.memmove(out.ctypes.data, view.data, out.nbytes)
     return out
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import threading
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import numpy as np
@@ -14,7 +13,7 @@ from . import _native, errors
 from .model import Model, Path
 from .progress import Progress
 from .refset import RefSet
-from .scorer import Result, Scorer
+from .scorer import Result, ScorerPool
 from .sketch import Sketch
 
 try:
@@ -129,9 +128,11 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         m = len(self.calibration_scores_)
         k = math.floor(self.alpha * (m + 1) * (1 + 1e-12)) - 1
         self.offset_ = -float(self.calibration_scores_[m - 1 - min(k, m - 1)])
-        self._pool = _ScorerPool(self)
-        self._pool.give(self._pool.take())  # alpha and score are refused here, if at all
+        self._pool = self._scorers()
         return self
+
+    def _scorers(self) -> ScorerPool:
+        return ScorerPool(self.sketch_, self.model_, {"score": self.method, "alpha": self.alpha, "max_batch": self.max_batch})
 
     def score_samples(self, X: Any) -> Array:
         """[n] minus the score: LOWER = more anomalous. Inputs without signal get -1, the lowest there is."""
@@ -149,11 +150,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def result(self, X: Any) -> Result:
         """All that the scorer says: scores (higher = more anomalous), p-values, couplings, weights."""
         x = self._checked(X, fitting=False)
-        scorer = self._pool.take()
-        try:
-            return scorer.score(_shaped(x, self.model_))
-        finally:
-            self._pool.give(scorer)
+        return self._pool.score(_shaped(x, self.model_))
 
     def explain(self, X: Any, top: int = 5) -> Explanation:
         """The `top` references that explain each input."""
@@ -221,27 +218,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             self.__dict__.update(state)
         if hasattr(self, "sketch_"):
-            self._pool = _ScorerPool(self)
-
-
-class _ScorerPool:
-    """Scorers that are not in use: threads that score at the same time have one each."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._options: Dict[str, Any] = {"score": detector.method, "alpha": detector.alpha, "max_batch": detector.max_batch}
-        self._objects = detector.sketch_, detector.model_
-        self._lock = threading.Lock()
-        self._free: List[Scorer] = []
-
-    def take(self) -> Scorer:
-        with self._lock:
-            if self._free:
-                return self._free.pop()
-        return Scorer(*self._objects, **self._options)
-
-    def give(self, scorer: Scorer) -> None:
-        with self._lock:
-            self._free.append(scorer)
+            self._pool = self._scorers()
 
 
 def _as_model(model: Any, X: Any) -> Model:

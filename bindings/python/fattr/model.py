@@ -145,11 +145,9 @@ class Model(Handle):
         try:
             view = _native.STRUCTS["fa_array"]()
             lib.fa_tensor_view(tensor, ctypes.byref(view))
-            out = np.empty(view.shape[:view.ndim], _native.DTYPE_NAMES[view.dtype])
-            ctypes.memmove(out.ctypes.data, view.data, out.nbytes)
+            return _arrays.copied(view)
         finally:
             lib.fa_tensor_release(tensor)
-        return out
 
 
 def _unpickle_model(source: Any, output: Optional[str], digest: str) -> Model:

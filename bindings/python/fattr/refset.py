@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_int64
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
-from . import _arrays, _native
+from . import _arrays, _native, errors
 from ._arrays import Inputs
 from ._native import Handle, lib
 from .model import Context, default_context
@@ -33,6 +33,27 @@ class RefSet(Handle):
     def __len__(self) -> int:
         return lib.fa_refset_count(self.handle)  # type: ignore[no-any-return]
 
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _unpickle_refset, self.arguments()
+
+    def arguments(self) -> Tuple[Inputs, Any, "np.ndarray[Any, Any]"]:
+        """x, labels (None for a set without) and ids that make this set."""
+        try:
+            labels = self.labels
+        except errors.StateError:
+            labels = None
+        return self.inputs, labels, self.ids
+
+    @property
+    def inputs(self) -> Inputs:
+        """Copies of the arrays: a tuple by position, or a dict where they have names."""
+        held, views = self.handle, []
+        for i in range(lib.fa_refset_input_count(held)):
+            view = _native.STRUCTS["fa_array"]()
+            lib.fa_refset_get_input(held, i, ctypes.byref(view))
+            views.append((view.name, _arrays.copied(view)))
+        return {_native.decode(name): a for name, a in views} if all(name for name, _ in views) else tuple(a for _, a in views)
+
     @property
     def ids(self) -> "np.ndarray[Any, Any]":
         """[n] the ids."""
@@ -54,6 +75,10 @@ class RefSet(Handle):
     def digest(self) -> str:
         """Of shapes, types, elements, labels and ids, in hex."""
         return _native.digest(lib.fa_refset_digest, self.handle)
+
+
+def _unpickle_refset(inputs: Inputs, labels: Any, ids: Any) -> RefSet:
+    return RefSet(inputs, labels=labels, ids=ids)
 
 
 def as_refset(x: Any, context: Context) -> Optional[RefSet]:

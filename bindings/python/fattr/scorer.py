@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from ctypes import c_double
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -114,6 +114,31 @@ class Scorer(Handle):
         forward, score = c_double(), c_double()
         lib.fa_scorer_get_flops(self.handle, ctypes.byref(forward), ctypes.byref(score))
         return forward.value, score.value
+
+
+class ScorerPool:
+    """Scorers that are not in use: threads that score at the same time have one each. Pickled it is sketch, model and options."""
+
+    def __init__(self, sketch: Sketch, model: Model, options: Dict[str, Any]) -> None:
+        self._made_of = sketch, model, options
+        self._lock = threading.Lock()
+        self._free: List[Scorer] = [Scorer(sketch, model, **options)]  # options are refused here, if at all
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return ScorerPool, self._made_of
+
+    def score(self, x: Inputs) -> Result:
+        """Scorer.score() by one of them."""
+        with self._lock:
+            scorer = self._free.pop() if self._free else None
+        if scorer is None:
+            sketch, model, options = self._made_of
+            scorer = Scorer(sketch, model, **options)
+        try:
+            return scorer.score(x)
+        finally:
+            with self._lock:
+                self._free.append(scorer)
 
 
 def detection_metrics(clean: Any, anomalous: Any, *, acc: float = 1.0, asr: float = 1.0) -> Any:

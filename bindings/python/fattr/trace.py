@@ -42,6 +42,16 @@ def into(options: Any, trace: Trace) -> Optional[Any]:
     return t, sampling
 
 
+def chain_ids(trace: Trace) -> range:
+    """The ids of the chains that a build with `trace` makes."""
+    o = _native.options("fa_sketch_options")
+    kept = into(o, trace)
+    if kept is None:
+        raise errors.error("FA_ERR_ARGUMENT", "trace: chains are those of a trace sketch, and its options are missing")
+    t = kept[0]
+    return range(t.first_chain, t.first_chain + t.chains)
+
+
 class Traces:
     """What a trace sketch has beside a gradient sketch; StateError for the latter."""
 
