@@ -90,8 +90,7 @@ def build_shards(model: Model, references: Any, calibration: Any = None, *, shar
     """
     _refuse_progress(options)
     client = _client(client)
-    whole = as_refset(references, model.context)
-    assert whole is not None
+    whole = references if isinstance(references, RefSet) else RefSet(references, context=model.context)
     parts = _split(whole, len(client.nthreads()) if shards is None else shards)
     sent = _send(client, (model, {**options, "keep_moments": True}))
     places = client.scatter([_Sent(p) for p in parts], hash=False)

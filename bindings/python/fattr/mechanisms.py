@@ -21,7 +21,7 @@ class Mechanism(NamedTuple):
     """A known group of inputs."""
 
     name: str  #: twelve hexadecimal digits that stay as the group grows and is saved
-    count: int  #: inputs put into it so far
+    count: int  # type: ignore[assignment]  #: inputs put into it so far
     cohesion: float  #: mean similarity among its members, in (0, 1]
     center: "np.ndarray[Any, Any]"  #: [fingerprint length] mean of their fingerprints
 

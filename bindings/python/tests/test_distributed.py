@@ -17,7 +17,7 @@ from tiny_network import network
 try:
     import dask
     import dask.array as da
-    from distributed import Client, LocalCluster, get_worker
+    from distributed import Client, LocalCluster
 except ImportError:
     print("skipped: no dask and distributed here (Debian: python3-distributed)")
     sys.exit(77)
@@ -114,14 +114,15 @@ class OnTwoProcesses(unittest.TestCase):
         scorer = fd.Scorer(self.sketch, self.model)
         scorer.score(da.from_array(self.x, chunks=8)).score.compute()
 
-        def objects(key):
-            held = get_worker().data[key]
-            return id(held), id(held.get())
         key = scorer._sent.key
-        before = self.client.run(objects, key)
+
+        def objects(dask_worker):
+            held = dask_worker.data[key]
+            return id(held), id(held.get())
+        before = self.client.run(objects)
         self.assertEqual(len(before), 2)
         scorer.score(da.from_array(self.x, chunks=8)).score.compute()
-        self.assertEqual(self.client.run(objects, key), before)
+        self.assertEqual(self.client.run(objects), before)
 
     def test_chains(self):
         references = fattr.RefSet(self.references, labels=np.arange(N_REF) % 10, ids=np.arange(N_REF) * 3 + 7)
@@ -192,6 +193,8 @@ class OnTwoProcesses(unittest.TestCase):
             fd.build_shards(self.model, self.references, progress=True)
         with self.assertRaisesRegex(fattr.ArgumentError, "draws"):  # raised on a worker
             fd.build_chains(self.model, self.references, trace={"draws": 1, "chains": 2})
+        with self.assertRaises(fattr.InputError):
+            fd.build_shards(self.model, None)
         with self.assertRaisesRegex(TypeError, "nothing"):
             fd.build_shards(self.model, self.references, nothing=1)
 

@@ -25,8 +25,8 @@ check() {
   name=$1
   shift
   quiet "$python" -m venv "$folder/$name"
-  quiet "$folder/$name/bin/pip" install "$@" scikit-learn matplotlib tqdm pandas scipy
-  for test in life cancel errors misuse detector plot; do
+  quiet "$folder/$name/bin/pip" install "$@" scikit-learn matplotlib tqdm pandas scipy 'dask[array]' distributed
+  for test in life cancel errors misuse detector plot distributed; do
     quiet "$folder/$name/bin/python" "tests/test_$test.py"
   done
   quiet "$folder/$name/bin/python" examples/python/backdoor.py "$folder/$name/example"
