@@ -46,7 +46,7 @@ pub use model::{Layer, Model, ModelInfo, Node, Tensor, Value};
 pub use refset::RefSet;
 pub use scorer::{Batch, Explanation, Explanations, Score, Scored, Scorer, ScorerOptions, Timing};
 pub use sketch::{Blocks, Loss, Reference, Sketch, SketchInfo, SketchLayer, SketchOptions};
-pub use trace::{Sampler, TraceOptions};
+pub use trace::{BatchNorm, Sampler, Storage, TraceOptions};
 
 /// The loaded library's version, "0.1.0".
 pub fn version() -> String {

@@ -88,6 +88,11 @@ impl SketchOptions {
         self.raw.drop_misclassified = yes.into();
         self
     }
+    /// The second moments stay in the sketch, for [`Sketch::merge_shards`]; gradient sketches only.
+    pub fn keep_moments(mut self, yes: bool) -> Self {
+        self.raw.keep_moments = yes.into();
+        self
+    }
     /// Which layers are tapped: comma-separated shell patterns over layer names, '!' takes out. An error for text with a zero byte.
     pub fn layers(mut self, patterns: &str) -> Result<Self> {
         self.layers = Some(ffi::c_text(patterns)?);
@@ -103,11 +108,13 @@ impl SketchOptions {
         self.trace = Some(trace);
         self
     }
-    fn raw(&self) -> sys::fa_sketch_options {
+    /// For a call during which self stays, and what it points to, to be held as long.
+    fn raw(&self) -> (sys::fa_sketch_options, Option<Box<sys::fa_trace_options>>) {
         let mut raw = self.raw;
-        raw.trace = self.trace.as_ref().map_or(null(), |t| &t.raw);
+        let trace = self.trace.as_ref().map(|t| Box::new(t.raw()));
+        raw.trace = trace.as_deref().map_or(null(), |t| t as *const _);
         raw.layers = self.layers.as_ref().map_or(null(), |l| l.as_ptr());
-        raw
+        (raw, trace)
     }
 }
 
@@ -200,7 +207,7 @@ pub struct Reference {
 impl Sketch {
     /// Builds a sketch on the context's threads; the same bits for any number of them. Without calibration there are no p-values and no verdicts.
     pub fn build(model: &Model, references: &RefSet, calibration: Option<&RefSet>, options: &SketchOptions) -> Result<Self> {
-        let o = options.raw();
+        let (o, _trace) = options.raw();
         // SAFETY: all pointers are valid during the call.
         ffi::make(|out| unsafe { sys::fa_sketch_build(model.as_ptr(), references.as_ptr(), or_null(calibration), &o, out) }).map(Sketch)
     }
@@ -222,7 +229,7 @@ impl Sketch {
     }
     /// A sketch with the same signatures and another calibration set.
     pub fn recalibrate(&self, model: &Model, calibration: Option<&RefSet>, options: &SketchOptions) -> Result<Self> {
-        let o = options.raw();
+        let (o, _trace) = options.raw();
         // SAFETY: all pointers are valid during the call.
         ffi::make(|out| unsafe { sys::fa_sketch_recalibrate(self.as_ptr(), model.as_ptr(), or_null(calibration), &o, out) }).map(Sketch)
     }
@@ -231,6 +238,14 @@ impl Sketch {
         let pointers: Vec<*const sys::fa_sketch> = sketches.iter().map(|s| s.as_ptr() as *const _).collect();
         // SAFETY: all pointers are valid during the call.
         ffi::make(|out| unsafe { sys::fa_sketch_merge(pointers.as_ptr(), i32::try_from(pointers.len()).unwrap_or(-1), out) }).map(Sketch)
+    }
+    /// The sketch of all references, from sketches built with [`SketchOptions::keep_moments`] over parts of them, each beside its part; ids must be distinct.
+    /// The order of shards makes no difference. Of the options batch, keep_moments and timeout are used.
+    pub fn merge_shards(model: &Model, shards: &[(&Sketch, &RefSet)], calibration: Option<&RefSet>, options: &SketchOptions) -> Result<Self> {
+        let (sketches, references): (Vec<_>, Vec<_>) = shards.iter().map(|(s, r)| (s.as_ptr() as *const sys::fa_sketch, r.as_ptr() as *const sys::fa_refset)).unzip();
+        let (count, (o, _trace)) = (i32::try_from(shards.len()).unwrap_or(-1), options.raw());
+        // SAFETY: all pointers are valid during the call.
+        ffi::make(|out| unsafe { sys::fa_sketch_merge_shards(model.as_ptr(), sketches.as_ptr(), references.as_ptr(), count, or_null(calibration), &o, out) }).map(Sketch)
     }
     /// Reads a sketch file.
     pub fn load(context: &Context, path: impl AsRef<Path>) -> Result<Self> {

@@ -148,6 +148,55 @@ fn trace_sketches() {
 }
 
 #[test]
+fn trace_options_reach_the_library() {
+    let w = world();
+    let (r, other) = (refset(&w.context, &w.references), refset(&w.context, &pictures(30, 8)));
+    let chain = || TraceOptions::new().sampler(Sampler::RmspropSgld).draws(4).burn_in(3).minibatch(16);
+    let build = |t: TraceOptions| Sketch::build(&w.model, &r, None, &SketchOptions::new().trace(t)).and_then(|s| s.audit(Score::Mean));
+    let plain = build(chain()).unwrap();
+    assert_eq!(build(chain()).unwrap(), plain);
+    // Each changes the draws, and is a pointer or a number that C reads.
+    let sampling = chain().sampling(&other);
+    drop(other);
+    for t in [sampling, chain().parameters("*0*").unwrap(), chain().noise(0.5), chain().decay(0.5), chain().epsilon(1.0), chain().storage(Storage::Int8), chain().partial(true)] {
+        assert_ne!(build(t.clone()).map_err(|e| e.to_string()), Ok(plain.clone()), "{t:?}");
+    }
+    assert_eq!(build(chain().batchnorm(BatchNorm::Reestimate)).unwrap_err().status(), Status::Argument); // the model has none
+    assert_eq!(chain().parameters("a\0b").unwrap_err().status(), Status::Argument);
+    let path = std::env::temp_dir().join(format!("fattr-checkpoint-{}", std::process::id()));
+    let kept = chain().checkpoint(&path, std::time::Duration::from_millis(1)).unwrap();
+    assert_eq!(build(kept.clone()).unwrap(), plain);
+    assert!(path.exists());
+    assert_eq!(build(kept.clone().resume(true)).unwrap(), plain);
+    std::fs::write(&path, "torn").unwrap();
+    assert_eq!(build(kept.resume(true)).unwrap_err().status(), Status::Format);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn shards_merge() {
+    let w = world();
+    let c = refset(&w.context, &pictures(N_CAL, 2));
+    let shape = [20, 1, 28, 28];
+    let part = |first: usize| {
+        let ids: Vec<i64> = (first as i64..first as i64 + 20).collect();
+        RefSet::with(&w.context, &[ArrayView::new(&w.references[784 * first..784 * (first + 20)], &shape).unwrap()], None, Some(&ids)).unwrap()
+    };
+    let (a, b) = (part(0), part(20));
+    let kept = SketchOptions::new().keep_moments(true);
+    let (s, t) = (Sketch::build(&w.model, &a, None, &kept).unwrap(), Sketch::build(&w.model, &b, None, &kept).unwrap());
+    let merged = Sketch::merge_shards(&w.model, &[(&t, &b), (&s, &a)], Some(&c), &SketchOptions::new()).unwrap();
+    assert_eq!(merged.info().unwrap().reference_count, 40);
+    for (x, y) in merged.calibration(Score::Cone).unwrap().iter().zip(w.sketch.calibration(Score::Cone).unwrap()) {
+        assert!((x - y).abs() < 1e-5);
+    }
+    let refused = |shards: &[(&Sketch, &RefSet)]| Sketch::merge_shards(&w.model, shards, None, &SketchOptions::new()).unwrap_err().status();
+    assert_eq!(refused(&[(&s, &b), (&t, &a)]), Status::Mismatch);
+    assert_eq!(refused(&[(&w.sketch, &refset(&w.context, &w.references))]), Status::State);
+    assert_eq!(refused(&[]), Status::Argument);
+}
+
+#[test]
 fn metrics() {
     let m = detection_metrics(&[0.1, 0.2, 0.3], &[0.25, 0.9]).unwrap();
     assert!((m.auroc - 5.0 / 6.0).abs() < 1e-12);
