@@ -31,6 +31,8 @@ using model_options = options<fa_model_options, fa_model_options_init>;
 using refset_options = options<fa_refset_options, fa_refset_options_init>;
 using sketch_options = options<fa_sketch_options, fa_sketch_options_init>;
 using scorer_options = options<fa_scorer_options, fa_scorer_options_init>;
+using mechanisms_options = options<fa_mechanisms_options, fa_mechanisms_options_init>;
+using monitor_options = options<fa_monitor_options, fa_monitor_options_init>;
 /** For `sketch_options::trace`, which makes a trace sketch (fattr/trace.h). */
 using trace_options = options<fa_trace_options, fa_trace_options_init>;
 
@@ -157,6 +159,14 @@ public:
     {
         return make<fa_sketch_merge>(sketches.data(), static_cast<std::int32_t>(sketches.size() > INT32_MAX ? INT32_MAX : sketches.size()));
     }
+    /** Joins sketches with moments over parts of the references; `references` are those parts, in the same order. FA_ERR_SHAPE unless there are as many of both. */
+    static expected<sketch> try_merge_shards(const model &m, span<const fa_sketch *const> sketches, span<const fa_refset *const> references, const refset &calibration = {},
+                                             const sketch_options &o = {}) noexcept
+    {
+        if (sketches.size() != references.size() || sketches.size() > INT32_MAX)
+            return {fa_error_set(FA_ERR_SHAPE, "merge_shards: not as many sets of references as sketches, or too many"), sketch()};
+        return make<fa_sketch_merge_shards>(m.get(), sketches.data(), references.data(), static_cast<std::int32_t>(sketches.size()), calibration.get(), &o);
+    }
     expected<fa_trace_info> try_trace_info() const noexcept { return sized<fa_trace_info, fa_sketch_get_trace_info>(); }
     fa_status try_save(const char *path) const noexcept { return fa_sketch_save_file(get(), path); }
     /** FA_OK, or FA_ERR_MISMATCH. */
@@ -182,6 +192,11 @@ public:
     }
     sketch recalibrate(const model &m, const refset &calibration, const sketch_options &o = {}) const { return try_recalibrate(m, calibration, o).value(); }
     static sketch merge(span<const fa_sketch *const> sketches) { return try_merge(sketches).value(); }
+    static sketch merge_shards(const model &m, span<const fa_sketch *const> sketches, span<const fa_refset *const> references, const refset &calibration = {},
+                               const sketch_options &o = {})
+    {
+        return try_merge_shards(m, sketches, references, calibration, o).value();
+    }
     fa_trace_info trace_info() const { return try_trace_info().value(); }
     void save(const char *path) const { check_status(try_save(path)); }
     void check(const model &m) const { check_status(try_check(m)); }
@@ -243,6 +258,73 @@ public:
 inline span<const float> couplings(const fa_result &r) noexcept { return {r.couplings, r.couplings ? static_cast<std::size_t>(r.reference_count) : 0}; }
 inline span<const float> weights(const fa_result &r) noexcept { return {r.weights, r.weights ? static_cast<std::size_t>(r.reference_count) : 0}; }
 inline span<const float> residual(const fa_result &r) noexcept { return {r.residual, r.residual ? static_cast<std::size_t>(r.signature_length) : 0}; }
+
+/** Groups of flagged inputs by what made their outputs; see fattr/mechanisms.h. Immutable, any thread. */
+class mechanisms : public detail::shared<mechanisms, fa_mechanisms, fa_mechanisms_retain, fa_mechanisms_release> {
+public:
+    using shared::shared;
+
+    static expected<mechanisms> try_create(const sketch &s, const mechanisms_options &o = {}) noexcept { return make<fa_mechanisms_create>(s.get(), &o); }
+    static expected<mechanisms> try_load(const sketch &s, const char *path) noexcept { return make<fa_mechanisms_load_file>(s.get(), path); }
+    static expected<mechanisms> try_load(const sketch &s, const void *data, std::size_t size) noexcept { return make<fa_mechanisms_load_memory>(s.get(), data, size); }
+    fa_status try_save(const char *path) const noexcept { return fa_mechanisms_save_file(get(), path); }
+    /** Groups known. */
+    std::int64_t size() const noexcept { return fa_mechanisms_count(get()); }
+    std::size_t fingerprint_length() const noexcept { return static_cast<std::size_t>(fa_mechanisms_fingerprint_length(get())); }
+    expected<fa_mechanism_info> try_info(std::int64_t i) const noexcept { return indexed<fa_mechanism_info, fa_mechanisms_get>(i); }
+    /** Of a result with a cone residual. @param out `[fingerprint_length]` */
+    fa_status try_fingerprint(const fa_result &r, span<float> out) const noexcept
+    {
+        if (out.size() != fingerprint_length()) return fa_error_set(FA_ERR_SHAPE, "mechanisms: the span's size is not the fingerprint's length");
+        return fa_mechanisms_fingerprint(get(), r.residual, out.data());
+    }
+    /** The known group that an input is most like, or -1. */
+    expected<std::int64_t> try_assign(span<const float> fingerprint, double *likeness = nullptr) const noexcept
+    {
+        std::int64_t group = -1;
+        if (fingerprint.size() != fingerprint_length()) return {fa_error_set(FA_ERR_SHAPE, "mechanisms: the span's size is not the fingerprint's length"), group};
+        fa_status status = fa_mechanisms_assign(get(), fingerprint.data(), &group, likeness);
+        return {status, group};
+    }
+    /** What is known after these inputs. @param fingerprints `[n, fingerprint_length]` @param group `[n]` */
+    expected<mechanisms> try_group(span<const float> fingerprints, span<std::int64_t> group) const noexcept
+    {
+        if (fingerprints.size() != group.size() * fingerprint_length()) return {fa_error_set(FA_ERR_SHAPE, "mechanisms: not as many fingerprints as groups to fill in"), mechanisms()};
+        return make<fa_mechanisms_group>(get(), fingerprints.data(), static_cast<std::int64_t>(group.size()), group.data());
+    }
+#if FATTR_EXCEPTIONS
+    static mechanisms create(const sketch &s, const mechanisms_options &o = {}) { return try_create(s, o).value(); }
+    static mechanisms load(const sketch &s, const char *path) { return try_load(s, path).value(); }
+    void save(const char *path) const { check_status(try_save(path)); }
+    fa_mechanism_info info(std::int64_t i) const { return try_info(i).value(); }
+    void fingerprint(const fa_result &r, span<float> out) const { check_status(try_fingerprint(r, out)); }
+    std::int64_t assign(span<const float> fingerprint, double *likeness = nullptr) const { return try_assign(fingerprint, likeness).value(); }
+    mechanisms group(span<const float> fingerprints, span<std::int64_t> group) const { return try_group(fingerprints, group).value(); }
+#endif
+};
+
+/** Has the traffic as a whole left the references? See fattr/monitor.h. One thread's. */
+class monitor : public detail::unique<monitor, fa_monitor, fa_monitor_destroy> {
+public:
+    using unique::unique;
+
+    static expected<monitor> try_create(const context &c, const monitor_options &o = {}) noexcept { return make<fa_monitor_create>(c.get(), &o); }
+    static expected<monitor> try_load(const context &c, const char *path) noexcept { return make<fa_monitor_load_file>(c.get(), path); }
+    static expected<monitor> try_load(const context &c, const void *data, std::size_t size) noexcept { return make<fa_monitor_load_memory>(c.get(), data, size); }
+    fa_status try_save(const char *path) const noexcept { return fa_monitor_save_file(get(), path); }
+    fa_status try_update(span<const double> p_values) noexcept { return fa_monitor_update(get(), p_values.data(), static_cast<std::int64_t>(p_values.size())); }
+    fa_status try_reset() noexcept { return fa_monitor_reset(get()); }
+    expected<fa_monitor_state> try_state() const noexcept { return sized<fa_monitor_state, fa_monitor_get>(); }
+#if FATTR_EXCEPTIONS
+    static monitor create(const context &c, const monitor_options &o = {}) { return try_create(c, o).value(); }
+    static monitor load(const context &c, const char *path) { return try_load(c, path).value(); }
+    void save(const char *path) const { check_status(try_save(path)); }
+    /** @return whether the alarm was ever raised. */
+    bool update(span<const double> p_values) { return check_status(try_update(p_values)), state().alarm_at > 0; }
+    void reset() { check_status(try_reset()); }
+    fa_monitor_state state() const { return try_state().value(); }
+#endif
+};
 
 inline expected<fa_detection_metrics> try_detection_metrics(span<const double> clean, span<const double> anomalous, double acc = 1, double asr = 1) noexcept
 {

@@ -174,6 +174,70 @@ void traces(world &w)
     CHECK(fattr::scorer(merged, w.model).score(fattr::array_view(w.references.data(), {1, 1, 28, 28})).draws == 20);
 }
 
+void shards(world &w)
+{
+    images half[] = {images(w.references.begin(), w.references.begin() + 20 * 784), images(w.references.begin() + 20 * 784, w.references.end())};
+    std::int64_t ids[40], n = 0;
+    for (std::int64_t &id : ids) id = n++;
+    auto a = fattr::refset::create(w.context, view(half[0]), {}, {ids, 20}), b = fattr::refset::create(w.context, view(half[1]), {}, {ids + 20, 20});
+    auto c = fattr::refset::create(w.context, view(make_images(39, 2)));
+    fattr::sketch_options o;
+    o.keep_moments = 1;
+    auto s = fattr::sketch::build(w.model, a, {}, o), t = fattr::sketch::build(w.model, b, {}, o);
+    const fa_sketch *sketches[] = {t.get(), s.get()};
+    const fa_refset *sets[] = {b.get(), a.get()}, *swapped[] = {a.get(), b.get()};
+    auto merged = fattr::sketch::merge_shards(w.model, sketches, sets, c);
+    auto got = merged.calibration(), want = w.sketch.calibration();
+    CHECK(merged.info().reference_count == 40 && got.size() == want.size());
+    for (std::size_t i = 0; i < got.size(); i++) CHECK(std::fabs(got[i] - want[i]) < 1e-5);
+    CHECK(thrown_by([&] { fattr::sketch::merge_shards(w.model, sketches, swapped); }) == FA_ERR_MISMATCH);
+    CHECK(fattr::sketch::try_merge_shards(w.model, sketches, {sets, 1}).status() == FA_ERR_SHAPE);
+    CHECK(fattr::sketch::try_merge_shards(w.model, {}, {}).status() == FA_ERR_ARGUMENT);
+}
+
+void mechanisms(world &w, const char *path)
+{
+    fattr::scorer_options o;
+    o.want_residual = 1;
+    fattr::scorer scorer(w.sketch, w.model, o);
+    auto none = fattr::mechanisms::create(w.sketch);
+    const std::size_t length = none.fingerprint_length();
+    CHECK(none.size() == 0 && length > 0);
+    images x = make_images(12, 9);
+    for (std::size_t i = 0; i < 6 * 784; i++) x[i] = 0.1f * x[i] + (i % 28 % 14 < 7 ? 0.9f : 0.0f); /* half of them striped */
+    std::vector<float> prints(12 * length);
+    for (std::size_t i = 0; i < 12; i++)
+        none.fingerprint(scorer.score(fattr::array_view(x.data() + i * 784, {1, 1, 28, 28})), {prints.data() + i * length, length});
+    std::int64_t group[12];
+    auto known = none.group(prints, group);
+    CHECK(known.size() >= 2 && known.info(0).count >= 6);
+    for (int i = 0; i < 6; i++) CHECK(group[i] == group[0]);
+    for (int i = 6; i < 12; i++) CHECK(group[i] != group[0]);
+    double likeness = 0;
+    CHECK(none.assign({prints.data(), length}) == -1 && known.assign({prints.data(), length}, &likeness) == group[0] && likeness > 0.5);
+    known.save(path);
+    CHECK(fattr::mechanisms::load(w.sketch, path).size() == known.size() && !std::remove(path));
+    CHECK(thrown_by([&] { known.info(known.size()); }) == FA_ERR_ARGUMENT);
+    CHECK(known.try_group({prints.data(), length + 1}, {group, 1}).status() == FA_ERR_SHAPE && known.try_assign({prints.data(), 1}).status() == FA_ERR_SHAPE);
+    CHECK(fattr::mechanisms::try_load(w.sketch, "nothing", 7).status() == FA_ERR_FORMAT);
+}
+
+void monitor(world &w, const char *path)
+{
+    auto watch = fattr::monitor::create(w.context);
+    const std::vector<double> usual(50, 0.5), rare(40, 0.001);
+    CHECK(!watch.update(usual) && watch.state().count == 50);
+    watch.save(path);
+    auto again = fattr::monitor::load(w.context, path);
+    CHECK(!std::remove(path) && again.update(rare) && again.state().alarm_at > 50 && watch.state().alarm_at == 0);
+    again.reset();
+    const double wrong = 0;
+    CHECK(again.state().count == 0 && thrown_by([&] { again.update({&wrong, 1}); }) == FA_ERR_ARGUMENT);
+    fattr::monitor_options o;
+    o.false_alarm = 2;
+    CHECK(fattr::monitor::try_create(w.context, o).status() == FA_ERR_ARGUMENT);
+}
+
 void callables(world &w)
 {
     auto r = fattr::refset::create(w.context, view(w.references));
@@ -218,6 +282,9 @@ int main(int argc, char **argv)
     files(w, argv[3]);
     refused(w, argv[2]);
     traces(w);
+    shards(w);
+    mechanisms(w, argv[3]);
+    monitor(w, argv[3]);
     callables(w);
     threads(w);
     fattr::context kept = w.context.share();
