@@ -24,15 +24,17 @@
 //! # }
 //! ```
 //!
-//! Scores: higher = more anomalous. [`Context`], [`Model`], [`RefSet`] and [`Sketch`] are immutable and shared: cloning one takes another reference, and any
+//! Scores: higher = more anomalous. [`Context`], [`Model`], [`RefSet`], [`Sketch`] and [`Mechanisms`] are immutable and shared: cloning one takes another reference, and any
 //! number of threads may use one. A [`Scorer`] moves between threads, and scoring takes it by `&mut`. Errors carry the C library's status and words.
 
 mod array;
 mod context;
 mod error;
 mod ffi;
+mod mechanisms;
 mod metrics;
 mod model;
+mod monitor;
 mod refset;
 mod scorer;
 mod sketch;
@@ -41,8 +43,10 @@ mod trace;
 pub use array::{ArrayView, Element};
 pub use context::{Context, ContextOptions, Kernels};
 pub use error::{Error, Result, Status};
+pub use mechanisms::{Mechanism, Mechanisms};
 pub use metrics::{detection_metrics, DetectionMetrics};
 pub use model::{Layer, Model, ModelInfo, Node, Tensor, Value};
+pub use monitor::{Monitor, MonitorState};
 pub use refset::RefSet;
 pub use scorer::{Batch, Explanation, Explanations, Score, Scored, Scorer, ScorerOptions, Timing};
 pub use sketch::{Blocks, Loss, Reference, Sketch, SketchInfo, SketchLayer, SketchOptions};

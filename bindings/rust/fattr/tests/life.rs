@@ -197,6 +197,53 @@ fn shards_merge() {
 }
 
 #[test]
+fn mechanisms_are_told_apart() {
+    let w = world();
+    let mut scorer = Scorer::new(&w.sketch, &w.model, &ScorerOptions::new().residual(true)).unwrap();
+    let none = Mechanisms::new(&w.sketch, None, None).unwrap();
+    let mut x = pictures(12, 9);
+    for (i, v) in x[..6 * 784].iter_mut().enumerate() {
+        *v = 0.1 * *v + if i % 28 % 14 < 7 { 0.9 } else { 0.0 }; // half of them striped
+    }
+    let mut prints = Vec::new();
+    for picture in x.chunks(784) {
+        prints.extend(none.fingerprint(scorer.score(&[ArrayView::new(picture, &[1, 1, 28, 28]).unwrap()]).unwrap().residual()).unwrap());
+    }
+    let (groups, known) = none.group(&prints).unwrap();
+    assert!(none.is_empty() && known.len() >= 2 && groups[..6].iter().all(|g| *g == groups[0]) && groups[6..].iter().all(|g| *g != groups[0]));
+    let one = &prints[..none.fingerprint_length()];
+    assert_eq!((none.assign(one).unwrap().0, known.clone().assign(one).unwrap().0), (None, Some(groups[0])));
+    let path = std::env::temp_dir().join(format!("fattr-mechanisms-{}", std::process::id()));
+    known.save(&path).unwrap();
+    let again = Mechanisms::load(&w.sketch, &path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((again.len(), again.get(0).unwrap()), (known.len(), known.get(0).unwrap()));
+    assert_eq!(again.get(0).unwrap().center.len(), one.len());
+    assert_eq!(again.get(known.len()).unwrap_err().status(), Status::Argument);
+    for short in [none.fingerprint(&one[1..]).map(|_| ()), none.assign(&one[1..]).map(|_| ()), none.group(&prints[1..]).map(|_| ())] {
+        assert_eq!(short.unwrap_err().status(), Status::Shape);
+    }
+    assert_eq!(Mechanisms::new(&w.sketch, Some(2.0), None).unwrap_err().status(), Status::Argument);
+}
+
+#[test]
+fn monitors_watch_the_stream() {
+    let context = Context::new().unwrap();
+    let mut monitor = Monitor::new(&context, None, 1000).unwrap();
+    assert!(!monitor.update(&[0.5; 50]).unwrap());
+    let path = std::env::temp_dir().join(format!("fattr-monitor-{}", std::process::id()));
+    monitor.save(&path).unwrap();
+    let mut again = Monitor::load(&context, &path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(again.state().unwrap(), monitor.state().unwrap());
+    assert!(again.update(&[0.001; 40]).unwrap() && again.state().unwrap().alarm_at > Some(50));
+    again.reset().unwrap();
+    assert_eq!((again.state().unwrap().count, again.state().unwrap().alarm_at), (0, None));
+    assert_eq!(again.update(&[f64::NAN]).unwrap_err().status(), Status::Argument);
+    assert_eq!(Monitor::new(&context, Some(2.0), 0).unwrap_err().status(), Status::Argument);
+}
+
+#[test]
 fn metrics() {
     let m = detection_metrics(&[0.1, 0.2, 0.3], &[0.25, 0.9]).unwrap();
     assert!((m.auroc - 5.0 / 6.0).abs() < 1e-12);
