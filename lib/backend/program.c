@@ -45,6 +45,8 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
     FA_TRY(fa_unroll(graph, p->arena.context, &fa_op_table_f32, NULL, &p->logits, 1, &p->unrolled));
     if (p->unrolled) graph = p->unrolled;
     if (varied) {
+        FA_TRY(fa_rewrite_literals(graph, &made));
+        graph = keep(p, made);
         FA_TRY(fa_parameters_find(graph, p->logits, varied, &p->arena, &p->parameters));
         FA_TRY(fa_rewrite_vary(graph, &p->parameters, &made));
         graph = keep(p, made);

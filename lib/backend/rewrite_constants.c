@@ -71,3 +71,17 @@ fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa
     fa_arena_clear(&work);
     return status;
 }
+
+fa_status fa_rewrite_literals(const fa_graph *graph, fa_graph **out)
+{
+    fa_edit edit;
+    FA_TRY(fa_edit_begin(graph, &edit));
+    for (int32_t n = 0; n < graph->n_node; n++) {
+        const fa_node *node = &graph->node[n];
+        const fa_attr *value = node->domain[0] || strcmp(node->op, "Constant") ? NULL : fa_node_attr(node, "value");
+        if (!value || value->kind != FA_ATTR_TENSOR || node->n_out != 1 || node->out[0] < 0) continue;
+        fa_edit_make_initialiser(&edit, node->out[0], &value->tensor);
+        fa_edit_remove_node(&edit, n);
+    }
+    return fa_edit_finish(&edit, out);
+}

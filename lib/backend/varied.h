@@ -10,7 +10,7 @@
  * parameters like others; its running mean and variance are the program's statistics, a second flat vector. Setting the weights of a pass packs and
  * folds; forward passes after that cost what those of a plain program cost, and at the trained weights give the same bits.
  *
- * Parameters are real initialisers from which the logits follow and that stand as weight or bias of Conv, ConvTranspose, Gemm and MatMul, as scale or
+ * Parameters are real initialisers (or tensors of Constant nodes) from which the logits follow and that stand as weight or bias of Conv, ConvTranspose, Gemm and MatMul, as scale or
  * bias of BatchNormalization, LayerNormalization, InstanceNormalization and GroupNormalization, as slope of PRelu, as table of Gather, or, with rank >= 1 and more than one
  * element, in Add, Sub, Mul and Div; also through nodes that only name, move or shape them (Identity, Transpose, Reshape, Squeeze, Unsqueeze, Flatten). One
  * that stands at several places is one parameter (exporters may merge weights that are equal); a running mean or variance never is one. Their order

@@ -541,6 +541,49 @@ START_TEST(every_kind_is_found)
 }
 END_TEST
 
+/* The graph with every real initialiser as a Constant node. */
+static fa_graph *with_literals(const fa_graph *from)
+{
+    fa_edit e;
+    fa_graph *g;
+    ck_assert_int_eq(fa_edit_begin(from, &e), FA_OK);
+    for (int32_t v = 0; v < from->n_value; v++) {
+        if (!from->value[v].is_initialiser || !fa_dtype_is_real(from->value[v].view.dtype)) continue;
+        int32_t n;
+        ck_assert_int_eq(fa_edit_node(&e, "literal", "Constant", "", 13, 0, 1, 1, &n), FA_OK);
+        e.graph->node[n].out[0] = v;
+        e.graph->node[n].attr[0] = (fa_attr){.name = "value", .kind = FA_ATTR_TENSOR, .tensor = from->value[v].view};
+        e.graph->value[v].is_initialiser = false;
+    }
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_OK);
+    return g;
+}
+
+/* Weights in Constant nodes are parameters like those in initialisers: the same in number, and the same gradients. */
+START_TEST(constant_nodes_hold_parameters)
+{
+    net t;
+    net_begin(&t, NETWORKS);
+    fa_program *p = varied(&t, FA_KERNELS_REFERENCE, true), *q;
+    fa_graph *g = with_literals(t.graph);
+    ck_assert_msg(fa_program_create_varied(g, t.logits, FA_KERNELS_REFERENCE, &(fa_varied_options){.reestimate = true}, &q) == FA_OK, "%s", fa_error_message());
+    const int64_t n = fa_program_weight_count(p);
+    ck_assert_int_eq(fa_program_parameter_count(q), fa_program_parameter_count(p));
+    ck_assert_int_eq(fa_program_weight_count(q), n);
+    ck_assert_int_eq(fa_program_statistics_count(q), fa_program_statistics_count(p));
+    fa_pass *a = new_pass(&t, p, BATCH, true), *b = new_pass(&t, q, BATCH, true);
+    float *want = calloc((size_t)n, sizeof *want), *got = calloc((size_t)n, sizeof *got);
+    ck_assert_int_eq(fa_pass_mean_gradient(a, &t.input, NULL, BATCH, t.target, 1, want, NULL, NULL), FA_OK);
+    ck_assert_int_eq(fa_pass_mean_gradient(b, &t.input, NULL, BATCH, t.target, 1, got, NULL, NULL), FA_OK);
+    ck_assert_mem_eq(got, want, (size_t)n * sizeof *got);
+    free(want), free(got);
+    fa_pass_destroy(a), fa_pass_destroy(b);
+    fa_program_destroy(p), fa_program_destroy(q);
+    fa_graph_destroy(g);
+    net_end(&t);
+}
+END_TEST
+
 static bool nothing(void *user, const char *name)
 {
     (void)user, (void)name;
@@ -635,6 +678,7 @@ int main(void)
     tcase_add_test(t, gradients_through_batch_statistics_are_true);
     tcase_add_test(t, running_statistics_move_as_documented);
     tcase_add_test(t, every_kind_is_found);
+    tcase_add_test(t, constant_nodes_hold_parameters);
     tcase_add_test(t, parts_make_the_whole);
     tcase_add_test(t, errors_change_nothing);
     tcase_add_test(t, failing_memory_is_survived);
