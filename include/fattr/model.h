@@ -13,6 +13,11 @@ typedef struct fa_model_options {
     /** Name of the output (or of any inner value) that holds the class logits `[n, classes]`; NULL (default): the first output. A trailing
      *  Softmax, LogSoftmax or Sigmoid is looked through. */
     const char *output;
+    /** `[bound_count]` inputs that are the same in every run, by their names (`fa_array.name`, required) and of any rank: a sample rate, a mode, a state at rest. They are
+     *  part of the model from then on, its digest included, and are given to no run and no reference set; a branch or a number of rounds that follows from them is
+     *  decided when the model is loaded. Copied. One input at least is to be left. NULL (default): none. */
+    const fa_array *bound;
+    int32_t bound_count; /**< default 0 */
 } fa_model_options;
 
 /** Fills in the defaults. @param size sizeof(fa_model_options) of the caller. */
@@ -23,7 +28,7 @@ FA_API void fa_model_options_init(fa_model_options *options, size_t size);
  * @param options NULL for the defaults.
  * @param out     the model, owned by the caller; release with fa_model_release().
  * @return FA_ERR_IO; FA_ERR_FORMAT for a file that is no ONNX model; FA_ERR_UNSUPPORTED with one message that lists EVERY unsupported node
- *         with its name and operator; FA_ERR_ARGUMENT for an unknown output name; FA_ERR_MEMORY; FA_ERR_LIMIT.
+ *         with its name and operator; FA_ERR_ARGUMENT for an unknown output or bound name; FA_ERR_SHAPE, FA_ERR_DTYPE and FA_ERR_NOT_FINITE for what is bound; FA_ERR_MEMORY; FA_ERR_LIMIT.
  */
 FA_API fa_status fa_model_load_file(fa_context *context, const char *path, const fa_model_options *options, fa_model **out);
 

@@ -4,6 +4,7 @@
 #include "api/check.h"
 #include "base/context.h"
 #include "base/options.h"
+#include "graph/bind.h"
 #include "graph/plan.h"
 #include "onnx/onnx.h"
 #include "ops/table.h"
@@ -57,6 +58,8 @@ static int64_t count_parameters(const fa_graph *g)
     for (int32_t i = 0; i < g->n_node; i++) {
         const fa_attr *a = strcmp(g->node[i].op, "Constant") ? NULL : fa_node_attr(&g->node[i], "value");
         if (a && a->kind == FA_ATTR_TENSOR) count += real_elements(&a->tensor);
+        for (int32_t k = 0; k < g->node[i].n_attr; k++)
+            if (g->node[i].attr[k].kind == FA_ATTR_GRAPH) count += count_parameters(g->node[i].attr[k].graph);
     }
     return count;
 }
@@ -88,17 +91,21 @@ static void destroy(fa_model *m)
 {
     fa_context *context = m->context;
     fa_program_destroy(m->program);
-    if (!m->host) fa_graph_destroy(m->graph);
+    if (m->graph != m->read && !m->host) fa_graph_destroy(m->graph);
+    fa_graph_destroy(m->read);
     fa_host_destroy(m->host);
     fa_arena_clear(&m->arena);
     fa_delete(context, m);
     fa_context_release(context);
 }
 
-static fa_status fill(fa_model *m, const char *output)
+static fa_status fill(fa_model *m, const fa_model_options *o)
 {
+    if (o->bound_count < 0) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound_count: %d is negative", o->bound_count);
+    if (o->bound_count && !o->bound) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound is NULL");
     if (!m->host) FA_TRY(fa_plan_check_ops(m->graph, &fa_op_table_f32));
-    FA_TRY(find_logits(m->graph, output, &m->logits));
+    if (o->bound_count) FA_TRY(fa_graph_bind(m->read, o->bound, o->bound_count, &m->graph));
+    FA_TRY(find_logits(m->graph, o->output, &m->logits));
     FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create(m->graph, m->logits, m->context->kernels, &m->program));
     const fa_graph *g = m->graph;
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);
@@ -113,7 +120,7 @@ static fa_status fill(fa_model *m, const char *output)
 }
 
 /* Takes the graph, or the host whose graph it is, over, also on failure. */
-static fa_status make(fa_context *context, fa_graph *graph, fa_host *host, const char *output, fa_model **out)
+static fa_status make(fa_context *context, fa_graph *graph, fa_host *host, const fa_model_options *options, fa_model **out)
 {
     fa_model *m = fa_new(context, sizeof *m);
     if (!m) {
@@ -124,8 +131,9 @@ static fa_status make(fa_context *context, fa_graph *graph, fa_host *host, const
     atomic_init(&m->references, 1);
     m->context = m->arena.context = fa_context_retain(context);
     m->graph = graph;
+    m->read = host ? NULL : graph;
     m->host = host;
-    fa_status status = fill(m, output);
+    fa_status status = fill(m, options);
     if (status != FA_OK) {
         destroy(m);
         return status;
@@ -143,7 +151,7 @@ fa_status fa_model_load_file(fa_context *context, const char *path, const fa_mod
     FA_CHECK(out);
     FA_TRY(fa_options_read("fa_model_options", &o, sizeof o, options));
     FA_TRY(fa_onnx_read_file(context, path, &graph));
-    fa_status status = make(context, graph, NULL, o.output, out);
+    fa_status status = make(context, graph, NULL, &o, out);
     return status == FA_OK ? FA_OK : fa_fail_at(status, "%s", path);
 }
 
@@ -156,12 +164,12 @@ fa_status fa_model_load_memory(fa_context *context, const void *data, size_t siz
     if (size) FA_CHECK(data);
     FA_TRY(fa_options_read("fa_model_options", &o, sizeof o, options));
     FA_TRY(fa_onnx_read_memory(context, data, size, NULL, &graph));
-    return make(context, graph, NULL, o.output, out);
+    return make(context, graph, NULL, &o, out);
 }
 
 fa_status fa_model_from_host(fa_context *context, fa_host *host, fa_model **out)
 {
-    return make(context, host->graph, host, NULL, out);
+    return make(context, host->graph, host, &defaults, out);
 }
 
 fa_model *fa_model_retain(const fa_model *model)

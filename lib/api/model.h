@@ -12,7 +12,8 @@ struct fa_model {
     atomic_int references;
     fa_context *context; /* retained */
     fa_host *host;       /* whose passes run it, or NULL; then `graph` is the host's and names inputs and output alone */
-    fa_graph *graph;     /* as the file has it */
+    fa_graph *read;      /* as the file has it; NULL with a host */
+    fa_graph *graph;     /* with inputs bound; otherwise `read` itself */
     fa_program *program; /* as the passes run it */
     int32_t logits;      /* value of `graph` */
     fa_arena arena;      /* of what `network` points to */

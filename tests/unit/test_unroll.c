@@ -4,6 +4,7 @@
 #include <fattr/fattr.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/plan.h"
@@ -207,6 +208,123 @@ START_TEST(layers)
 }
 END_TEST
 
+/* Bound inputs are part of the model: they decide branches when it is loaded, and no run is given them. */
+START_TEST(bound_inputs)
+{
+    const uint8_t p = _i & 1, q = (uint8_t)(_i >> 1);
+    const float want[][2] = {{3, -4}, {-9, -16}, {3, -4}, {4, -2}}, x[] = {3, -4};
+    const fa_array bound[] = {{.data = &q, .dtype = FA_BOOL, .name = "q"}, {.data = &p, .dtype = FA_BOOL, .name = "p"}};
+    const fa_array given = {.data = x, .shape = (int64_t[]){2}, .ndim = 1, .dtype = FA_FLOAT32, .name = "x"};
+    fa_model_options o;
+    fa_model_options_init(&o, sizeof o);
+    o.bound = bound;
+    o.bound_count = 2;
+    fa_model *m, *open;
+    fa_tensor *t;
+    fa_array y;
+    fa_model_info info = {.struct_size = sizeof info};
+    uint8_t digest[FA_DIGEST_SIZE], other[FA_DIGEST_SIZE];
+    ck_assert_msg(fa_model_load_file(context, path_of("branches"), &o, &m) == FA_OK, "%s", fa_error_message());
+    ck_assert_int_eq(fa_model_get_info(m, &info), FA_OK);
+    ck_assert_int_eq(info.input_count, 1);
+    ck_assert_msg(fa_model_run(m, &given, 1, NULL, &t) == FA_OK, "%s", fa_error_message());
+    ck_assert_int_eq(fa_tensor_view(t, &y), FA_OK);
+    for (int i = 0; i < 2; i++) ck_assert_float_eq_tol(((const float *)y.data)[i], want[_i][i], 1e-5f);
+    ck_assert_int_eq(fa_model_load_file(context, path_of("branches"), NULL, &open), FA_OK);
+    ck_assert_int_eq(fa_model_digest(m, digest), FA_OK);
+    ck_assert_int_eq(fa_model_digest(open, other), FA_OK);
+    ck_assert(memcmp(digest, other, sizeof digest) != 0);
+    fa_tensor_release(t);
+    fa_model_release(open);
+    fa_model_release(m);
+}
+END_TEST
+
+/* Every allocation of loading such a model may fail. */
+static long calls, fail_at;
+
+static void *count_alloc(void *user, size_t size, size_t align)
+{
+    (void)user;
+    void *p = NULL;
+    return calls++ != fail_at && posix_memalign(&p, align, size) == 0 ? p : NULL;
+}
+
+static void count_free(void *user, void *block, size_t size, size_t align)
+{
+    (void)user, (void)size, (void)align;
+    free(block);
+}
+
+START_TEST(binding_survives_failing_memory)
+{
+    const uint8_t yes = 1;
+    const fa_array bound[] = {{.data = &yes, .dtype = FA_BOOL, .name = "q"}, {.data = &yes, .dtype = FA_BOOL, .name = "p"}};
+    fa_context_options co;
+    fa_context_options_init(&co, sizeof co);
+    co.alloc = count_alloc;
+    co.free = count_free;
+    fa_status status = FA_ERR_MEMORY;
+    for (long n = 1; status != FA_OK; n++) { /* call 0 makes the context */
+        fa_context *counted;
+        fa_model *m = NULL;
+        fa_model_options o;
+        fa_model_options_init(&o, sizeof o);
+        o.bound = bound;
+        o.bound_count = 2;
+        calls = 0;
+        fail_at = n;
+        ck_assert_int_eq(fa_context_create(&co, &counted), FA_OK);
+        status = fa_model_load_file(counted, path_of("branches"), &o, &m);
+        ck_assert_msg(status == FA_OK || status == FA_ERR_MEMORY, "allocation %ld: %s", n, fa_error_message());
+        fa_model_release(m);
+        ck_assert_uint_eq(fa_context_memory_used(counted), 0);
+        fa_context_release(counted);
+    }
+    ck_assert_int_gt(calls, 20);
+}
+END_TEST
+
+START_TEST(bindings_turned_away)
+{
+    const uint8_t no = 0;
+    const float nan[] = {NAN, 0}, x[] = {1, 2};
+    const int64_t two = 2, three = 3, below = -1;
+    const struct {
+        fa_array array[3];
+        int32_t count;
+        fa_status status;
+        const char *words;
+    } cases[] = {
+        {{{.data = &no, .dtype = FA_BOOL}}, 1, FA_ERR_ARGUMENT, "bound array 0: 'name' is NULL"},
+        {{{.data = &no, .dtype = FA_BOOL, .name = "none"}}, 1, FA_ERR_ARGUMENT, "no input 'none'"},
+        {{{.data = &no, .dtype = FA_BOOL, .name = "p"}, {.data = &no, .dtype = FA_BOOL, .name = "p"}}, 2, FA_ERR_ARGUMENT, "'p' is bound twice"},
+        {{{.data = x, .dtype = FA_FLOAT32, .name = "p"}}, 1, FA_ERR_DTYPE, "bound input 'p': float32"},
+        {{{.data = &no, .dtype = 99, .name = "p"}}, 1, FA_ERR_DTYPE, "bound input 'p'"},
+        {{{.data = x, .shape = &two, .ndim = 1, .dtype = FA_BOOL, .name = "p"}}, 1, FA_ERR_SHAPE, "bound input 'p': shape [2]"},
+        {{{.data = x, .shape = &three, .ndim = 1, .dtype = FA_FLOAT32, .name = "x"}}, 1, FA_ERR_SHAPE, "bound input 'x': shape [3]"},
+        {{{.data = x, .shape = &below, .ndim = 1, .dtype = FA_FLOAT32, .name = "x"}}, 1, FA_ERR_SHAPE, "bound input 'x': dimension 0 is -1"},
+        {{{.data = NULL, .dtype = FA_BOOL, .name = "p"}}, 1, FA_ERR_ARGUMENT, "bound input 'p': 'data' is NULL"},
+        {{{.data = nan, .shape = &two, .ndim = 1, .dtype = FA_FLOAT32, .name = "x"}}, 1, FA_ERR_NOT_FINITE, "bound input 'x': element 0"},
+        {{{.data = &no, .dtype = FA_BOOL, .name = "p"}, {.data = &no, .dtype = FA_BOOL, .name = "q"}, {.data = x, .shape = &two, .ndim = 1, .dtype = FA_FLOAT32, .name = "x"}}, 3,
+         FA_ERR_ARGUMENT, "all inputs"},
+        {{{0}}, -1, FA_ERR_ARGUMENT, "bound_count"},
+    };
+    fa_model *m = NULL;
+    for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
+        const bool missing = i == sizeof cases / sizeof *cases;
+        fa_model_options o;
+        fa_model_options_init(&o, sizeof o);
+        o.bound = missing ? NULL : cases[i].array;
+        o.bound_count = missing ? 1 : cases[i].count;
+        fa_status status = fa_model_load_file(context, path_of("branches"), &o, &m), want = missing ? FA_ERR_ARGUMENT : cases[i].status;
+        ck_assert_msg(status == want, "case %zu gave %s: %s", i, fa_status_name(status), fa_error_message());
+        ck_assert_msg(strstr(fa_error_message(), missing ? "bound is NULL" : cases[i].words) != NULL, "case %zu: '%s'", i, fa_error_message());
+        ck_assert_ptr_null(m);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("unroll");
@@ -217,6 +335,9 @@ int main(void)
     tcase_add_test(tcase, scan);
     tcase_add_test(tcase, turned_away);
     tcase_add_test(tcase, layers);
+    tcase_add_loop_test(tcase, bound_inputs, 0, 4);
+    tcase_add_test(tcase, binding_survives_failing_memory);
+    tcase_add_test(tcase, bindings_turned_away);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 from ctypes import POINTER
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -66,29 +66,33 @@ class Model(Handle):
 
     _type = "fa_model"
     context: Context
-    _source: Tuple[Any, Optional[str]]
+    _source: Tuple[Any, Optional[str], Any]
 
     @classmethod
-    def load(cls, path: Path, *, output: Optional[str] = None, context: Optional[Context] = None) -> "Model":
-        """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, before a trailing Softmax."""
-        return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), output, context)
+    def load(cls, path: Path, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, context: Optional[Context] = None) -> "Model":
+        """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, before a trailing Softmax.
+
+        bound: inputs by name that are the same in every run (a sample rate, a mode): part of the model from then on, and given to no run.
+        """
+        return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), output, bound, context)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, output: Optional[str] = None, context: Optional[Context] = None) -> "Model":
+    def from_bytes(cls, data: bytes, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, context: Optional[Context] = None) -> "Model":
         """The same from the file's bytes."""
         data = bytes(data)
-        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), output, context)
+        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), output, bound, context)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("Model.load() and Model.from_bytes() make models")
 
     @classmethod
-    def _open(cls, create: Any, source: Any, arguments: Tuple[Any, ...], output: Optional[str], context: Optional[Context]) -> "Model":
-        o = _native.options("fa_model_options", output=_native.encode(output))
+    def _open(cls, create: Any, source: Any, arguments: Tuple[Any, ...], output: Optional[str], bound: Optional[Dict[str, Any]], context: Optional[Context]) -> "Model":
+        held = _arrays.inputs(bound or {})
+        o = _native.options("fa_model_options", output=_native.encode(output), bound=_arrays.c_arrays(held) if held else None, bound_count=len(held))
         context = context or default_context()
         model = cls._made(create, context.handle, *arguments, ctypes.byref(o))
         model.context = context
-        model._source = source, output
+        model._source = source, output, {name: a.copy() for name, a in held}
         return model
 
     def __copy__(self) -> "Model":
@@ -150,8 +154,8 @@ class Model(Handle):
             lib.fa_tensor_release(tensor)
 
 
-def _unpickle_model(source: Any, output: Optional[str], digest: str) -> Model:
-    model = Model.from_bytes(bytes(source), output=output) if isinstance(source, bytearray) else Model.load(source, output=output)
+def _unpickle_model(source: Any, output: Optional[str], bound: Dict[str, Any], digest: str) -> Model:
+    model = Model.from_bytes(bytes(source), output=output, bound=bound) if isinstance(source, bytearray) else Model.load(source, output=output, bound=bound)
     if model.digest != digest:
         raise errors.error("FA_ERR_MISMATCH", f"{os.fsdecode(source) if isinstance(source, bytes) else 'the model'} holds another network than the one that was pickled")
     return model
