@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/batch_place.h"
 #include "backend/engine.h"
 #include "base/error.h"
 #include "graph/plan.h"
@@ -40,12 +41,14 @@ static fa_status set_geometry(fa_pass *p)
 {
     const executor *e = p->state;
     const fa_layers *layers = &e->network->layers;
+    int64_t *step;
+    FA_TRY(fa_batch_place(e->network->graph, e->plan, p->batch, &p->arena, &step));
     for (int32_t t = 0; t < e->n_tap; t++) {
         int32_t l = e->tap_layer[t];
         const fa_node *node = &e->network->graph->node[layers->node[l]];
         const fa_view *a = fa_plan_value(e->plan, node->in[0]), *d = fa_plan_value(e->plan, node->out[0]);
         if (!a || !d) continue; /* the logits do not depend on this layer: never visited, no signal */
-        FA_TRY(fa_layer_geometry(&layers->layer[l], node, a, d, p->batch, &p->geometry[l]));
+        FA_TRY(fa_layer_geometry(&layers->layer[l], node, a, d, p->batch, step[node->in[0]], &p->geometry[l]));
         p->geometry[l].layer = l;
     }
     return FA_OK;

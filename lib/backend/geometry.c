@@ -39,11 +39,11 @@ static void begin_pads(const fa_node *node, int32_t axes, fa_tap *t)
     }
 }
 
-/* Row i of a layer's input and output must be input i's: a graph that moves the batch elsewhere would have inputs mixed without a word. */
+/* What is taken for input i's part of a layer's input and output must be that: a graph that moves the batch elsewhere would have inputs mixed without a word. */
 static fa_status batch_is_elsewhere(const fa_node *node, const fa_view *v, int64_t batch)
 {
     char text[FA_SHAPE_TEXT];
-    return fa_fail(FA_ERR_UNSUPPORTED, "node '%s': its tensors are %s for %lld inputs; a layer is attributed only where the first dimension counts inputs", node->name,
+    return fa_fail(FA_ERR_UNSUPPORTED, "node '%s': its tensors are %s for %lld inputs; it cannot be told which part is which input's", node->name,
                    fa_shape_text(v->ndim, v->dim, text, sizeof text), (long long)batch);
 }
 
@@ -68,30 +68,33 @@ static void convolution(const fa_node *node, const fa_view *a, const fa_view *d,
     t->d_h = t->ow * t->d_w;
 }
 
-static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, fa_tap *t)
+/* Input i has rows [outer, i, inner] of the matrix: its positions are outer rows of inner. */
+static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, int64_t step, fa_tap *t)
 {
     t->c = a->ndim ? a->dim[a->ndim - 1] : 0;
-    int64_t rows = t->c ? a->count / t->c : 0;
-    if (!rows || a->ndim < 2 || (a->ndim == 2 ? rows % batch : a->dim[0] != batch)) return batch_is_elsewhere(node, a, batch);
-    t->h = t->oh = rows / batch;
-    t->w = t->ow = 1;
+    if (!t->c || a->ndim < 2 || step <= 0 || step % t->c || a->count % (step * batch)) return batch_is_elsewhere(node, a, batch);
+    const int64_t inner = step / t->c, outer = a->count / (step * batch);
+    t->h = t->oh = outer > 1 ? outer : inner;
+    t->w = t->ow = outer > 1 ? inner : 1;
     t->stride_h = t->stride_w = t->dilation_h = t->dilation_w = 1;
     t->a_c = t->d_c = 1;
-    t->a_h = t->a_w = t->c;
-    t->d_h = t->d_w = t->out;
-    t->a_n = t->h * t->a_h;
-    t->d_n = t->oh * t->d_h;
+    t->a_w = t->c;
+    t->d_w = t->out;
+    t->a_n = inner * t->a_w;
+    t->d_n = inner * t->d_w;
+    t->a_h = outer > 1 ? batch * t->a_n : t->a_w;
+    t->d_h = outer > 1 ? batch * t->d_n : t->d_w;
     return FA_OK;
 }
 
-fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, fa_tap *out)
+fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, int64_t step, fa_tap *out)
 {
     fa_tap t = {.n = batch, .out = layer->out, .groups = layer->groups, .kh = layer->kh, .kw = layer->kw, .has_bias = layer->has_bias};
     if (strncmp(node->op, "Conv", 4) == 0) {
-        if (a->dim[0] != batch || d->dim[0] != batch) return batch_is_elsewhere(node, a, batch);
+        if (a->dim[0] != batch || d->dim[0] != batch || step != a->count / batch) return batch_is_elsewhere(node, a, batch);
         convolution(node, a, d, strcmp(node->domain, "fattr") == 0, &t);
     } else {
-        FA_TRY(product(node, a, batch, &t));
+        FA_TRY(product(node, a, batch, step, &t));
     }
     *out = t;
     return FA_OK;

@@ -29,9 +29,9 @@ typedef struct fa_layers {
 } fa_layers;
 fa_status fa_layers_find(const fa_graph *graph, fa_arena *arena, fa_layers *out);
 
-/* Geometry of a layer's node at concrete shapes (`a`: its input 0, `d`: its output 0). Conv is [n, c, h, w]; operators of the domain "fattr" that
+/* Geometry of a layer's node at concrete shapes (`a`: its input 0, in which the batch lies by `step`, see batch_place.h; `d`: its output 0). Conv is [n, c, h, w]; operators of the domain "fattr" that
  * stand for it ("ConvNhwc", with explicit kernel_shape, strides, pads, dilations, group) are channels-last. */
-fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, fa_tap *out);
+fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, int64_t step, fa_tap *out);
 
 /* lib/backend/fast_rewrite.c: the canonical graph on fast kernels. layer_node [n_layer]: in: node index in `graph`, out: in `*out`. The operator
  * table to plan it with is fa_fast_op_table. Only in builds with fast kernels. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/data/graphs/*.onnx, networks in which the first dimension of a layer does not count inputs, and two fuzz seeds with outputs that nobody wants."""
+"""Writes tests/data/graphs/*.onnx, networks in which the first dimension of a layer does not count inputs or stands elsewhere, and two fuzz seeds with outputs that nobody wants."""
 import pathlib
 import struct
 
@@ -80,3 +80,12 @@ write("graphs/batch_behind.onnx",
       [node("Reshape", ["x", "s1"], ["r"]), node("Transpose", ["r"], ["tr"], ints("perm", [1, 0, 2])), node("MatMul", ["tr", "w"], ["c"], b"", "mm"),
        node("Relu", ["c"], ["cr"]), node("ReduceSum", ["cr", "ax"], ["logits"], integer("keepdims", 0))],
       [integers("s1", [-1, 4, 64]), integers("ax", [0]), reals("w", [64, 3])], [value("x", ["n", 1, 16, 16])], [value("logits", ["n", 3])])
+# As PyTorch's attention has it: [sequence, batch] flattened into rows, heads split off the rows' columns, the batch joined with them and taken apart again.
+write("graphs/batch_behind_rows.onnx",
+      [node("Reshape", ["x", "s1"], ["r"]), node("Transpose", ["r"], ["tr"], ints("perm", [1, 0, 2])), node("MatMul", ["tr", "w"], ["c"], b"", "mm"),
+       node("Relu", ["c"], ["cr"]), node("Reshape", ["cr", "s2"], ["h"]), node("Transpose", ["h"], ["ht"], ints("perm", [1, 0, 2])), node("Transpose", ["h"], ["hk"], ints("perm", [1, 2, 0])),
+       node("MatMul", ["ht", "hk"], ["qk"]), node("Softmax", ["qk"], ["p"], integer("axis", -1)), node("MatMul", ["p", "ht"], ["o"]), node("Transpose", ["o"], ["ot"], ints("perm", [1, 0, 2])),
+       node("Reshape", ["ot", "s3"], ["rows"]), node("Gemm", ["rows", "w2"], ["g"], b"", "rows"), node("Reshape", ["g", "s4"], ["t"]),
+       node("ReduceSum", ["t", "ax"], ["logits"], integer("keepdims", 0))],
+      [integers("s1", [-1, 4, 64]), integers("s2", [4, -1, 6]), integers("s3", [-1, 12]), integers("s4", [4, -1, 3]), integers("ax", [0]), reals("w", [64, 12]), reals("w2", [12, 3])],
+      [value("x", ["n", 1, 16, 16])], [value("logits", ["n", 3])])
