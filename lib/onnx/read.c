@@ -9,13 +9,18 @@
 
 #include <string.h>
 
-fa_status fa_onnx_read_memory(fa_context *context, const void *data, size_t size, const char *folder, fa_graph **out)
+static fa_status unpack(const void *data, size_t size, fa_arena *scratch, ProtobufCMessage **model)
 {
     if (!size) return fa_fail(FA_ERR_FORMAT, "it is no ONNX model: it is empty");
+    fa_status status = fa_onnx_unpack(scratch, &onnx__model_proto__descriptor, data, size, model);
+    return status == FA_ERR_FORMAT ? fa_fail_at(status, "it is no ONNX model") : status;
+}
+
+fa_status fa_onnx_read_memory(fa_context *context, const void *data, size_t size, const char *folder, fa_graph **out)
+{
     fa_arena scratch = {.context = context};
     ProtobufCMessage *model = NULL;
-    fa_status status = fa_onnx_unpack(&scratch, &onnx__model_proto__descriptor, data, size, &model);
-    if (status == FA_ERR_FORMAT) status = fa_fail_at(status, "it is no ONNX model");
+    fa_status status = unpack(data, size, &scratch, &model);
     if (status == FA_OK) status = fa_onnx_model((Onnx__ModelProto *)model, folder, &scratch, out);
     fa_arena_clear(&scratch);
     return status;
@@ -39,10 +44,14 @@ fa_status fa_onnx_read_file(fa_context *context, const char *path, fa_graph **ou
     size_t size = 0;
     fa_status status = fa_file_read(context, path, &data, &size);
     if (status == FA_OK) {
-        status = fa_onnx_read_memory(context, data, size, folder, out);
+        fa_arena scratch = {.context = context};
+        ProtobufCMessage *model = NULL;
+        status = unpack(data, size, &scratch, &model);
+        fa_delete(context, data); /* the message has copies: weights are held twice at most */
+        if (status == FA_OK) status = fa_onnx_model((Onnx__ModelProto *)model, folder, &scratch, out);
+        fa_arena_clear(&scratch);
         if (status != FA_OK) fa_fail_at(status, "'%s'", path);
     }
-    fa_delete(context, data);
     fa_delete(context, folder);
     return status;
 }
