@@ -102,6 +102,33 @@ static int64_t gathered(const follow *f, const fa_node *node, const fa_view *con
     return k < out->ndim ? within * behind(out, k) : FA_BATCH_UNKNOWN;
 }
 
+/* The axes reduced are gone, unless they are kept; those before the batch's let it move up. */
+static int64_t reduced(const follow *f, const fa_node *node, const fa_view *const *in, int64_t step, const fa_view *out)
+{
+    int64_t within, count;
+    const int64_t *axes = fa_node_ints(node, "axes", &count);
+    const int32_t k = axis_of(in[0], step, f->batch, &within);
+    if (!axes && node->n_in > 1 && in[1]) {
+        axes = in[1]->data;
+        count = in[1]->count;
+    }
+    int32_t to = k;
+    for (int64_t i = 0; axes && i < count; i++) {
+        const int64_t axis = axes[i] < 0 ? axes[i] + in[0]->ndim : axes[i];
+        if (axis == k) return FA_BATCH_UNKNOWN;
+        to -= axis < k && out->ndim < in[0]->ndim;
+    }
+    return axes && k >= 0 && to >= 0 && to < out->ndim ? within * behind(out, to) : FA_BATCH_UNKNOWN;
+}
+
+/* Recurrent layers: X [sequence, batch, ...], Y [sequence, directions, batch, hidden], Y_h and Y_c [directions, batch, hidden]; or the batch first in all. */
+static int64_t recurred(const follow *f, const fa_node *node, const fa_view *x, int64_t step, const fa_view *out)
+{
+    int64_t within;
+    if (fa_node_int(node, "layout", 0)) return is_first(f, x, step) ? first(f, out) : FA_BATCH_UNKNOWN;
+    return axis_of(x, step, f->batch, &within) == 1 && within == 1 && x->dim[1] == f->batch ? behind(out, out->ndim - 2) : FA_BATCH_UNKNOWN;
+}
+
 /* What keeps axes where they are, lined up at the last: arithmetic, activations, slices, joins. */
 static int64_t kept(const follow *f, const fa_view *in, int64_t step, const fa_view *out)
 {
@@ -114,8 +141,11 @@ static int64_t kept(const follow *f, const fa_view *in, int64_t step, const fa_v
 static int64_t output_step(const follow *f, const fa_node *node, const fa_view *const *in, const int64_t *step, int32_t n_in, const fa_view *out)
 {
     static const char *const reshapes[] = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", NULL};
-    static const char *const mixes[] = {"Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN", "BatchNormalization", "InstanceNormalization", "GroupNormalization", NULL};
+    static const char *const mixes[] = {"Conv", "ConvTranspose", "Einsum", "BatchNormalization", "InstanceNormalization", "GroupNormalization", NULL};
+    static const char *const recurrent[] = {"LSTM", "GRU", "RNN", NULL};
     const bool plain = !node->domain[0];
+    if (is_one_of(node, recurrent) && in[0]) return recurred(f, node, in[0], step[0], out);
+    if (plain && strncmp(node->op, "Reduce", 6) == 0 && in[0] && !is_first(f, in[0], step[0])) return reduced(f, node, in, step[0], out);
     if (is_one_of(node, reshapes)) return out->count == in[0]->count ? step[0] : FA_BATCH_UNKNOWN;
     if (plain && strcmp(node->op, "Transpose") == 0) return transposed(f, node, in[0], out, step[0]);
     if (plain && strcmp(node->op, "MatMul") == 0 && in[0] && in[1]) return multiplied(f, in[0], step[0], in[1], step[1], out);

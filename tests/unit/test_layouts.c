@@ -54,22 +54,22 @@ START_TEST(a_batch_elsewhere_is_refused)
 }
 END_TEST
 
-/* A sequence before the batch, also flattened into rows and joined with heads: what is taken for an input's part does not depend on who else is in the batch, not even where
+/* A sequence before the batch, also flattened into rows, joined with heads or behind a recurrent layer: what is taken for an input's part does not depend on who else is in the batch, not even where
  * the batch is as long as the sequence (4). */
 START_TEST(a_batch_behind_a_sequence_is_found)
 {
-    static const char *const files[] = {"data/graphs/batch_behind.onnx", "data/graphs/batch_behind_rows.onnx"};
-    static const int32_t batches[] = {1, 4, 3, 16};
-    for (int i = 0; i < 4; i++) {
+    static const char *const files[] = {"data/graphs/batch_behind.onnx", "data/graphs/batch_behind_rows.onnx", "data/graphs/batch_behind_lstm.onnx"};
+    static const int32_t batches[] = {1, 4, 3, 16}, layers[] = {1, 3, 2};
+    for (int i = 0; i < 6; i++) {
         fa_model *model;
         double alone[16], together[16];
-        load(i / 2 ? FA_KERNELS_REFERENCE : FA_KERNELS_AUTO, files[i % 2], &model);
+        load(i / 3 ? FA_KERNELS_REFERENCE : FA_KERNELS_AUTO, files[i % 3], &model);
         for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
             fa_sketch *sketch;
             fa_sketch_info info = {.struct_size = sizeof info};
             OK(build(model, batches[b], &sketch));
             OK(fa_sketch_get_info(sketch, &info));
-            ck_assert_int_eq(info.layer_count, i % 2 ? 2 : 1);
+            ck_assert_int_eq(info.layer_count, layers[i % 3]);
             OK(fa_sketch_audit(sketch, FA_SCORE_MEAN, b ? together : alone));
             for (int k = 0; b && k < 16; k++) ck_assert_double_eq_tol(together[k], alone[k], 1e-4);
             fa_sketch_release(sketch);
