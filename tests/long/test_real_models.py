@@ -126,8 +126,9 @@ def sketch(path, model):
     m = fattr.Model.load(path, output=model.logits, bound=model.bound)
     references = model.inputs(64)
     s = fattr.Sketch.build(m, references, model.inputs(24))
-    scorer = fattr.Scorer(s, m, max_batch=4)
-    again, new = scorer.score({k: v[:4] for k, v in references.items()}), scorer.score(model.inputs(4))
+    scorer, single, x = fattr.Scorer(s, m, max_batch=4), fattr.Scorer(s, m, max_batch=1), model.inputs(4)
+    again, new = scorer.score({k: v[:4] for k, v in references.items()}), scorer.score(x)
+    assert np.allclose(new.couplings, single.score(x).couplings, atol=1e-3)
     assert np.allclose(np.diag(again.couplings), 1, atol=1e-4), np.diag(again.couplings)
     assert np.isfinite(new.score).all() and (new.score >= 0).all() and (new.score <= 1 + 1e-6).all(), new.score
     assert not new.no_signal.any() and (new.p_value > 0).all(), (new.no_signal, new.p_value)

@@ -2,6 +2,7 @@
 """Models, sets, sketches and scorers at work."""
 import gc
 import pathlib
+import pickle
 import tempfile
 import threading
 import unittest
@@ -10,7 +11,7 @@ import numpy as np
 
 import fattr
 from fattr import _native
-from support import MODELS, N_CAL, N_REF, images
+from support import MODELS, N_CAL, N_REF, ROOT, images
 
 
 class Life(unittest.TestCase):
@@ -52,6 +53,19 @@ class Life(unittest.TestCase):
         np.testing.assert_allclose(many.weights, np.concatenate([s.weights for s in singles]), atol=1e-3)
         empty = one.score(x[:0])
         self.assertEqual((empty.score.shape, empty.couplings.shape), ((0,), (0, N_REF)))
+
+    def test_bound_inputs(self):
+        path = ROOT / "tests/fuzz/corpus/onnx/branches.onnx"
+        x = np.array([3, -4], np.float32)
+        for p, q, want in ((False, False, [3, -4]), (True, False, [-9, -16]), (True, True, [4, -2])):
+            model = fattr.Model.load(path, bound={"p": np.array(p), "q": np.array(q)})
+            self.assertEqual([i.name for i in model.inputs], ["x"])
+            np.testing.assert_allclose(model.run(x), want)
+            again = pickle.loads(pickle.dumps(model))
+            self.assertEqual(again.digest, model.digest)
+            np.testing.assert_allclose(fattr.Model.from_bytes(path.read_bytes(), bound={"q": q, "p": p}).run(x), want)
+        with self.assertRaisesRegex(fattr.InputError, "bound input 'x': shape"):
+            fattr.Model.load(path, bound={"x": np.zeros((1, 2, 3), np.float32)})
 
     def test_results_are_copies(self):
         scorer = fattr.Scorer(self.sketch, self.model)
