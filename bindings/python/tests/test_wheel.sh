@@ -19,6 +19,8 @@ ls "$folder/dist"
 mkdir "$folder/away"
 cp -r "$folder/clone/examples" "$folder/away/examples"
 cp -r "$folder/clone/bindings/python/tests" "$folder/away/tests"
+mkdir -p "$folder/away/tests/fuzz/corpus"
+cp -r "$folder/clone/tests/fuzz/corpus/onnx" "$folder/away/tests/fuzz/corpus/onnx"
 cd "$folder/away"
 export FATTR_SOURCE_ROOT="$folder/away"
 check() {
