@@ -4,12 +4,6 @@
 #include "base/error.h"
 #include "sketch/progress.h"
 
-
-size_t fa_tracer_weight_bytes(const fa_program *program)
-{
-    return (2 * (size_t)fa_program_weight_count(program) + (size_t)fa_program_statistics_count(program) + 48) * sizeof(float) + 3 * FA_ALIGN;
-}
-
 static float *floats(fa_context *context, int64_t n)
 {
     return fa_new_array(context, (size_t)n + 1, sizeof(float));

@@ -26,7 +26,6 @@ typedef struct fa_tracer {
 /* `tracer` is zeroed; fa_tracer_end() in any case. `inputs`: shapes. */
 fa_status fa_tracer_begin(fa_tracer *tracer, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch);
 void fa_tracer_end(fa_tracer *tracer);
-size_t fa_tracer_weight_bytes(const fa_program *program); /* what it holds beside the pass */
 
 /* Keeps the weights of as many of `draws` draws as `bytes` hold, so that they are made once. */
 fa_status fa_tracer_keep(fa_tracer *tracer, int64_t draws, uint64_t bytes);
