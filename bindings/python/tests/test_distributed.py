@@ -42,6 +42,7 @@ class OnTwoProcesses(unittest.TestCase):
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # refusals on workers are part of the tests
         cls.cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL)
         cls.client = Client(cls.cluster)
+        cls.client.amm.stop()  # every two seconds Dask takes back copies that it thinks are too many, which a test of copies cannot have
         cls.folder = tempfile.TemporaryDirectory()
         cls.path = pathlib.Path(cls.folder.name)
         cls.model = fattr.Model.load(MODELS / "mlp.onnx")
