@@ -50,6 +50,7 @@ void fa_grid_run(const fa_grid *grid, const fa_grid_data *data);
 
 /* The implementations behind it. */
 void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);
+void fa_rows_avx512(const fa_grid *grid, const fa_grid_data *data); /* one tap, positions evenly spaced */
 void fa_depthwise_avx2(const fa_grid *grid, const fa_grid_data *data);
 
 /* Made in `memory` of fa_xsmm_grid_bytes(), zeroed. NULL when libxsmm cannot make the kernels: the AVX2 ones serve then. */

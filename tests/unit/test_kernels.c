@@ -192,6 +192,19 @@ START_TEST(convolutions_of_random_shapes)
 }
 END_TEST
 
+/* Rows times matrices: every tail of tiles, and sums and rows that are taken in several blocks. */
+START_TEST(rows_of_random_sizes)
+{
+    for (int i = 0; i < 80; i++) {
+        const bool deep = i % 10 == 0, tall = i % 10 == 5;
+        const fa_conv_geometry g = {pick(1, deep ? 700 : 40), 1, 1, pick(1, 90), 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+        const int64_t n = pick(1, tall ? 700 : 45);
+        check_conv(&g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1));
+        check_conv(&g, n, true, pick(0, 1), (int)pick(0, 2), pick(0, 1));
+    }
+}
+END_TEST
+
 START_TEST(sizes_beyond_the_kernels)
 {
     fa_conv_geometry g = geometry(1, 28, 1, 3, 1, 1);
@@ -273,6 +286,7 @@ int main(void)
     tcase_set_timeout(t, 100);
     tcase_add_test(t, convolutions_of_known_networks);
     tcase_add_test(t, convolutions_of_random_shapes);
+    tcase_add_test(t, rows_of_random_sizes);
     tcase_add_test(t, sizes_beyond_the_kernels);
     tcase_add_test(t, sums_of_outer_products);
     tcase_add_test(t, lower_triangles);

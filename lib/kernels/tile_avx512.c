@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu.h"
+#include "kernels/tile.h"
+
+#if FA_HAVE_AVX2
+#include <immintrin.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
+
+/* Positions (rows of a matrix) by two blocks of outputs: 28 accumulators, two vectors of weights and the number that multiplies them fill the 32 registers.
+ * Up to six positions take four blocks, so that enough sums run beside each other. */
+#define POSITIONS 14
+#define FEW 6
+
+/* Blocks of the sums: the weights of DEPTH terms and two blocks stay in the first-level cache, that many terms of ROWS positions in the second-level one. */
+#define DEPTH 256
+#define ROWS 280
+
+typedef struct tile {
+    const float *in, *w, *bias, *residual;
+    float *out;
+    int64_t depth, in_col, out_col, block; /* block: from one block's weights to the next one's */
+    int64_t width;                         /* of a block's weights in memory */
+    int64_t valid;                         /* outputs of the one block of tiles that take one */
+    bool relu;
+} tile;
+
+/* `p` positions by `v` blocks; constants after inlining. A single block may be cut off. */
+FA_INLINE AVX512 void body(const tile *t, const int p, const int v)
+{
+    __m512 acc[POSITIONS][4];
+    const __mmask16 held = v > 1 ? 0xffff : (__mmask16)((1u << t->width) - 1), valid = v > 1 ? 0xffff : (__mmask16)((1u << t->valid) - 1);
+    const int64_t step = t->in_col;
+    const float *w = t->w, *x0 = t->in, *x3 = x0 + 3 * step, *x6 = x3 + 3 * step, *x9 = x6 + 3 * step, *x12 = x9 + 3 * step;
+    FA_UNROLL
+    for (int k = 0; k < v; k++) {
+        const __m512 b = t->bias ? _mm512_maskz_loadu_ps(valid, t->bias + 16 * k) : _mm512_setzero_ps();
+        FA_UNROLL
+        for (int i = 0; i < p; i++) acc[i][k] = t->residual ? _mm512_add_ps(b, _mm512_maskz_loadu_ps(valid, t->residual + i * t->out_col + 16 * k)) : b;
+    }
+    const int64_t block = t->block, width = v > 1 ? 16 : t->width;
+    for (int64_t at = 0; at < t->depth; at++, w += width) {
+        __m512 y[4];
+        FA_UNROLL
+        for (int k = 0; k < v; k++) y[k] = v > 1 ? _mm512_loadu_ps(w + k * block) : _mm512_maskz_loadu_ps(held, w);
+#define STEP(i, x)                                                                                                                                       \
+    if (p > (i)) {                                                                                                                                       \
+        const __m512 b = _mm512_set1_ps((x)[at]);                                                                                                        \
+        FA_UNROLL                                                                                                                                        \
+        for (int k = 0; k < v; k++) acc[i][k] = _mm512_fmadd_ps(b, y[k], acc[i][k]);                                                                     \
+    }
+        STEP(0, x0) STEP(1, x0 + step) STEP(2, x0 + 2 * step) STEP(3, x3) STEP(4, x3 + step) STEP(5, x3 + 2 * step) STEP(6, x6) STEP(7, x6 + step)
+        STEP(8, x6 + 2 * step) STEP(9, x9) STEP(10, x9 + step) STEP(11, x9 + 2 * step) STEP(12, x12) STEP(13, x12 + step)
+#undef STEP
+    }
+    FA_UNROLL
+    for (int i = 0; i < p; i++) {
+        FA_UNROLL
+        for (int k = 0; k < v; k++) {
+            const __m512 y = t->relu ? _mm512_max_ps(acc[i][k], _mm512_setzero_ps()) : acc[i][k];
+            float *to = t->out + i * t->out_col + 16 * k;
+            if (v > 1) _mm512_storeu_ps(to, y);
+            else _mm512_mask_storeu_ps(to, valid, y);
+        }
+    }
+}
+
+#define TILE(p, v)                                                                                                                                       \
+    static AVX512 void tile_##p##_##v(const tile *t)                                                                                                     \
+    {                                                                                                                                                    \
+        body(t, p, v);                                                                                                                                   \
+    }
+#define TILES(p) TILE(p, 1) TILE(p, 2)
+TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6) TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES(13) TILES(14)
+TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
+
+typedef void (*tile_fn)(const tile *t);
+#define ENTRY(p) {tile_##p##_1, tile_##p##_2, NULL}
+#define ENTRY_FEW(p) {tile_##p##_1, tile_##p##_2, tile_##p##_4}
+static const tile_fn tiles[POSITIONS + 1][3] = {{NULL}, ENTRY_FEW(1), ENTRY_FEW(2), ENTRY_FEW(3), ENTRY_FEW(4), ENTRY_FEW(5), ENTRY_FEW(6), ENTRY(7),
+                                                ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14)};
+
+/* `n` positions by the blocks that `t` begins at, in bands as equal as can be. */
+static void bands(tile t, int64_t n, int kind)
+{
+    const int64_t count = (n + POSITIONS - 1) / POSITIONS;
+    for (int64_t band = 0, p, left = n; band < count; band++, left -= p) {
+        p = (left + count - band - 1) / (count - band);
+        tiles[p][kind](&t);
+        t.in += p * t.in_col;
+        t.out += p * t.out_col;
+        if (t.residual) t.residual += p * t.out_col;
+    }
+}
+
+/* Terms [c, c + depth) of the sums of `n` positions; `first` and `last`: no terms come before, or behind. */
+static void sums(const fa_grid *g, const fa_grid_data *d, const float *in, int64_t at, int64_t n, int64_t c, int64_t depth)
+{
+    const bool first = c == 0, last = c + depth == g->depth;
+    const float *w = d->w;
+    for (int64_t m0 = 0, m; m0 < g->m; m0 += m) {
+        const int64_t left = g->m - m0;
+        const int kind = left >= 64 && n <= FEW ? 2 : left >= 32 ? 1 : 0;
+        m = kind ? 16 * (int64_t)(1 << kind) : FA_TILE;
+        tile t = {.in = in + c, .out = d->out + at + m0, .depth = depth, .in_col = g->in_col, .out_col = g->out_col, .block = g->depth * FA_TILE,
+                  .width = fa_tile_width(g->m, m0), .valid = left < FA_TILE ? left : FA_TILE, .relu = last && d->relu};
+        t.w = w + c * t.width;
+        t.bias = first && d->bias ? d->bias + m0 : NULL;
+        t.residual = !first ? t.out : d->residual ? d->residual + at + m0 : NULL;
+        bands(t, n, kind);
+        w += m * g->depth;
+    }
+}
+
+void fa_rows_avx512(const fa_grid *g, const fa_grid_data *d)
+{
+    const int64_t total = g->rows * g->cols;
+    for (int64_t i = 0, n; i < total; i += n) {
+        const int64_t blocks = (total - i + ROWS - 1) / ROWS;
+        n = (total - i + blocks - 1) / blocks;
+        for (int64_t c = 0, depth; c < g->depth; c += depth) {
+            const int64_t parts = (g->depth - c + DEPTH - 1) / DEPTH;
+            depth = (g->depth - c + parts - 1) / parts;
+            sums(g, d, d->in + g->tap[0] + i * g->in_col, i * g->out_col, n, c, depth);
+        }
+    }
+}
+#endif
