@@ -24,6 +24,9 @@
 /* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
 enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
 
+/* Beside those, fast entries for MatMul, Softmax, LayerNormalization and Gelu of the default operator set: they stand first in the table, so no rewrite is needed. */
+extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[];
+
 extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_layout[];
 
 #endif

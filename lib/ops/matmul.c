@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/matmul.h"
 #include "ops/product.h"
 #include "ops/walk.h"
 
 #include <string.h>
 
 /* Batched matrix product with NumPy's rules: a 1-d left factor is a row, a 1-d right factor a column, and leading dimensions broadcast. */
-typedef struct matmul {
-    int64_t m, n, k, batch;
-    int32_t axes; /* of the batch */
-    int64_t dim[FA_MAX_DIMS], step_a[FA_MAX_DIMS], step_b[FA_MAX_DIMS]; /* steps in matrices, 0 where broadcast */
-} matmul;
 
 /* Steps over the batch axes of a factor whose own batch dimensions are dim[0 .. own). */
-static void batch_steps(const matmul *p, const int64_t *dim, int32_t own, int64_t *step)
+static void batch_steps(const fa_matmul *p, const int64_t *dim, int32_t own, int64_t *step)
 {
     int64_t matrices = 1;
     for (int32_t i = 1; i <= own; i++) {
@@ -28,14 +24,14 @@ static fa_status mismatch(const fa_view *a, const fa_view *b)
                    fa_shape_text(b->ndim, b->dim, right, sizeof right));
 }
 
-static fa_status matmul_prepare(fa_op_setup *s)
+fa_status FA_R(fa_matmul_prepare)(fa_op_setup *s)
 {
     FA_TRY(FA_R(fa_op_need)(s, 2, 2, 1));
     const fa_view *a = s->in[0], *b = s->in[1];
     if (!fa_dtype_is_real(a->dtype) || !fa_dtype_is_real(b->dtype))
         return fa_fail(FA_ERR_DTYPE, "MatMul of %s and %s is not supported", fa_dtype_name(a->dtype), fa_dtype_name(b->dtype));
     if (a->ndim < 1 || b->ndim < 1) return mismatch(a, b);
-    matmul *p = fa_arena_new(s->arena, sizeof *p);
+    fa_matmul *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
     int32_t own_a = a->ndim > 2 ? a->ndim - 2 : 0, own_b = b->ndim > 2 ? b->ndim - 2 : 0;
     p->m = a->ndim > 1 ? a->dim[a->ndim - 2] : 1;
@@ -67,8 +63,7 @@ static fa_status matmul_prepare(fa_op_setup *s)
     return FA_OK;
 }
 
-/* The matrices of both factors that make product `i`, in elements. */
-static void place(const matmul *p, int64_t i, int64_t *a, int64_t *b)
+void FA_R(fa_matmul_place)(const fa_matmul *p, int64_t i, int64_t *a, int64_t *b)
 {
     *a = *b = 0;
     for (int32_t axis = p->axes - 1; axis >= 0; axis--) {
@@ -81,32 +76,32 @@ static void place(const matmul *p, int64_t i, int64_t *a, int64_t *b)
 
 static void matmul_forward(const fa_op_call *call)
 {
-    const matmul *p = call->params;
+    const fa_matmul *p = call->params;
     const fa_real *a = call->in[0]->data, *b = call->in[1]->data;
     fa_real *y = call->out[0]->data;
     if (call->out[0]->count) memset(y, 0, (size_t)call->out[0]->count * sizeof *y);
     for (int64_t i = 0, ia, ib; i < p->batch; i++) {
-        place(p, i, &ia, &ib);
+        FA_R(fa_matmul_place)(p, i, &ia, &ib);
         fa_product(p->m, p->n, p->k, 1, fa_matrix_of(a + ia, p->k, false), fa_matrix_of(b + ib, p->n, false), y + i * p->m * p->n);
     }
 }
 
 static void matmul_backward(const fa_op_call *call)
 {
-    const matmul *p = call->params;
+    const fa_matmul *p = call->params;
     const fa_real *a = call->in[0]->data, *b = call->in[1]->data, *g = call->grad_out[0];
     fa_real *ga = call->grad_in[0], *gb = call->grad_in[1];
     if (!g) return;
     for (int64_t i = 0, ia, ib; i < p->batch; i++) {
         fa_matrix d = fa_matrix_of(g + i * p->m * p->n, p->n, false);
-        place(p, i, &ia, &ib);
+        FA_R(fa_matmul_place)(p, i, &ia, &ib);
         if (ga) fa_product(p->m, p->k, p->n, 1, d, fa_matrix_of(b + ib, p->n, true), ga + ia);
         if (gb) fa_product(p->k, p->n, p->m, 1, fa_matrix_of(a + ia, p->k, true), d, gb + ib);
     }
 }
 
 const fa_op FA_R(fa_ops_matmul)[] = {
-    {.name = "MatMul", .domain = "", .since = 1, .until = FA_OPSET_ANY, .back_in = 3, .prepare = matmul_prepare, .forward = matmul_forward,
+    {.name = "MatMul", .domain = "", .since = 1, .until = FA_OPSET_ANY, .back_in = 3, .prepare = FA_R(fa_matmul_prepare), .forward = matmul_forward,
      .backward = matmul_backward},
     {0},
 };

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/multiply.h"
+
+#include "base/alloc.h"
+#include "kernels/cpu.h"
+#include "kernels/outer.h"
+#include "kernels/tile.h"
+
+#include <string.h>
+
+#if FA_HAVE_AVX2
+#include <immintrin.h>
+
+/* Eight rows of `from` become eight columns of a block. */
+FA_INLINE FA_AVX2 void turn8(const float *from, int64_t ld, float *to, int64_t width)
+{
+    __m256 r[8], s[8];
+    FA_UNROLL
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(from + i * ld);
+    FA_UNROLL
+    for (int i = 0; i < 8; i += 2) s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]), s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    FA_UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        FA_UNROLL
+        for (int k = 0; k < 2; k++) {
+            r[i + 2 * k] = _mm256_shuffle_ps(s[i + k], s[i + k + 2], 0x44);
+            r[i + 2 * k + 1] = _mm256_shuffle_ps(s[i + k], s[i + k + 2], 0xee);
+        }
+    }
+    FA_UNROLL
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * width, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * width, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+/* `valid` columns of b, which are rows in memory, as a block. */
+static FA_AVX2 void pack_turned(const fa_multiply *x, const float *b, int64_t valid, int64_t width, float *to)
+{
+    for (int64_t j = 0; j < width; j += 8) {
+        int64_t p = 0;
+        const float *from = b + j * x->b_col;
+        if (j + 8 <= valid)
+            for (; p + 8 <= x->k; p += 8) turn8(from + p, x->b_col, to + p * width + j, width);
+        for (; p < x->k; p++)
+            for (int64_t i = 0; i < 8; i++) to[p * width + j + i] = j + i < valid ? from[i * x->b_col + p] : 0.0f;
+    }
+}
+
+static FA_AVX2 void pack_rows(const fa_multiply *x, const float *b, int64_t valid, int64_t width, float *to)
+{
+    if (valid == FA_TILE)
+        for (int64_t p = 0; p < x->k; p++, b += x->b_row, to += FA_TILE) {
+            _mm256_storeu_ps(to, _mm256_loadu_ps(b));
+            _mm256_storeu_ps(to + 8, _mm256_loadu_ps(b + 8));
+        }
+    else
+        for (int64_t p = 0; p < x->k; p++, b += x->b_row, to += width)
+            for (int64_t i = 0; i < width; i++) to[i] = i < valid ? b[i] : 0.0f;
+}
+
+/* The blocks that fa_grid multiplies by. */
+static void pack(const fa_multiply *x, float *to)
+{
+    for (int64_t j = 0; j < x->n; j += FA_TILE) {
+        const int64_t width = fa_tile_width(x->n, j), valid = x->n - j < width ? x->n - j : width;
+        if (x->b_col == 1) pack_rows(x, x->b + j, valid, width, to);
+        else pack_turned(x, x->b + j * x->b_col, valid, width, to);
+        to += width * x->k;
+    }
+}
+#endif
+
+size_t fa_multiply_scratch(int64_t n, int64_t k)
+{
+    return ((size_t)(fa_tile_round(n) * k) * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
+}
+
+static void plain(const fa_multiply *x)
+{
+    const int64_t a_row = x->a_turned ? 1 : x->lda, a_col = x->a_turned ? x->lda : 1;
+    for (int64_t i = 0; i < x->m; i++)
+        for (int64_t j = 0; j < x->n; j++) {
+            double sum = x->add ? x->c[i * x->ldc + j] : 0;
+            for (int64_t p = 0; p < x->k; p++) sum += (double)x->a[i * a_row + p * a_col] * (double)x->b[p * x->b_row + j * x->b_col];
+            x->c[i * x->ldc + j] = (float)sum;
+        }
+}
+
+void fa_multiply_run(fa_isa isa, const fa_multiply *x)
+{
+    if (x->a_turned && isa != FA_ISA_NONE) { /* a sum of outer products, of what lies together in both */
+        for (int64_t i = 0; !x->add && i < x->m; i++) memset(x->c + i * x->ldc, 0, (size_t)x->n * sizeof *x->c);
+        fa_outer_grid_run(isa, &(fa_outer_grid){.images = 1, .rows = 1, .cols = x->k, .ni = x->m, .nj = x->n, .x = x->a, .y = x->b, .x_col = x->lda, .y_col = x->b_row,
+                                                .c = x->c, .ldc = x->ldc});
+        return;
+    }
+#if FA_HAVE_AVX2
+    if (isa != FA_ISA_NONE) {
+        static const int64_t here = 0;
+        const fa_grid rows = {.rows = 1, .cols = x->m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = x->k, .m = x->n, .tap = &here, .isa = isa};
+        pack(x, x->scratch);
+        fa_grid_run(&rows, &(fa_grid_data){.in = x->a, .w = x->scratch, .residual = x->add ? x->c : NULL, .out = x->c});
+        return;
+    }
+#endif
+    plain(x);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_MULTIPLY_H
+#define FA_KERNELS_MULTIPLY_H
+
+#include "kernels/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Products of matrices of which neither is known beforehand: c [m, n] = a [m, k] b [k, n], or += with `add`. `a` and `c` are row-major; element (p, j) of
+ * `b` is at p * b_row + j * b_col, of which one is 1. `a` may be transposed, a_turned, where b_col is 1: then element (i, p) is at p * lda + i.
+ */
+typedef struct fa_multiply {
+    int64_t m, n, k;
+    const float *a, *b;
+    int64_t lda, b_row, b_col;
+    bool a_turned;
+    float *c;
+    int64_t ldc;
+    bool add;
+    void *scratch; /* FA_ALIGN-aligned, fa_multiply_scratch(n, k) bytes */
+} fa_multiply;
+
+size_t fa_multiply_scratch(int64_t n, int64_t k);
+void fa_multiply_run(fa_isa isa, const fa_multiply *multiply);
+
+#endif
