@@ -53,6 +53,10 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
     }
     FA_TRY(fa_rewrite_constants(graph, &fa_op_table_f32, &made));
     const fa_graph *constants = keep(p, made);
+    if (p->kind == FA_KERNELS_FAST) {
+        FA_TRY(fa_rewrite_patterns(constants, &p->logits, 1, &made));
+        constants = keep(p, made);
+    }
     FA_TRY(fa_rewrite_batchnorm(constants, &p->logits, 1, &made));
     FA_TRY(finish(p, keep(p, made), &p->evaluation));
     if (!varied || !varied->reestimate) return FA_OK;
