@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/rewrite.h"
+#include "backend/tap_grouped.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
 
@@ -7,7 +8,7 @@
 
 /*
  * Taps on fast kernels. P_in' a is a convolution of the layer's input by the columns of P_in, P_out' d a product of each pixel of the gradient; a
- * block is the product of the two over the pixels. What is neither channels-last nor fully connected goes to the reference.
+ * block is the product of the two over the pixels. Groups have a way of their own; what is neither channels-last nor fully connected goes to the reference.
  */
 
 /* Positions that are projected, or whose patches are gathered, at once. */
@@ -18,6 +19,12 @@ static bool is_fast(const fa_tap *t, fa_conv_geometry *g)
     *g = (fa_conv_geometry){t->c, t->h, t->w, t->out, t->oh, t->ow, 1, t->kh, t->kw, t->stride_h, t->stride_w, t->dilation_h, t->dilation_w, t->pad_top, t->pad_left};
     return t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
            t->d_h == t->ow * t->out && t->d_n == t->oh * t->d_h && fa_conv_supported(g);
+}
+
+/* What takes the taps that are not fast here. */
+static const fa_tap_ops *others(const fa_tap *t)
+{
+    return fa_tap_grouped_takes(t) ? &fa_tap_ops_grouped : &fa_tap_ops_reference;
 }
 
 static int64_t in_of(const fa_tap *t)
@@ -94,7 +101,7 @@ static size_t image_bytes(const fa_tap *t)
 static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    if (!is_fast(t, &g)) return fa_tap_ops_reference.scratch(t, k_in, k_out);
+    if (!is_fast(t, &g)) return others(t)->scratch(t, k_in, k_out);
     const int64_t positions = group_of(t) * t->oh * t->ow, in = in_of(t);
     const size_t blocks = image_bytes(t) + floats(positions * k_in) + floats(positions * k_out);
     const size_t moments = floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
@@ -104,14 +111,14 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    return is_fast(t, &g) ? lay_out(&g, k_in, k_out).whole : fa_tap_ops_reference.packed_size(t, k_in, k_out);
+    return is_fast(t, &g) ? lay_out(&g, k_in, k_out).whole : others(t)->packed_size(t, k_in, k_out);
 }
 
 static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, void *packed)
 {
     fa_conv_geometry g;
     if (!is_fast(t, &g)) {
-        fa_tap_ops_reference.pack(t, p_in, k_in, p_out, k_out, packed);
+        others(t)->pack(t, p_in, k_in, p_out, k_out, packed);
         return;
     }
     const packing p = lay_out(&g, k_in, k_out);
@@ -129,7 +136,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
 {
     fa_conv_geometry g;
     if (!is_fast(t, &g)) {
-        fa_tap_ops_reference.blocks(t, packed, k_in, k_out, block, stride, scratch);
+        others(t)->blocks(t, packed, k_in, k_out, block, stride, scratch);
         return;
     }
     const packing p = lay_out(&g, k_in, k_out);
@@ -197,7 +204,7 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 {
     fa_conv_geometry g;
     if (!is_fast(t, &g)) {
-        fa_tap_ops_reference.moments(t, A, G, scratch);
+        others(t)->moments(t, A, G, scratch);
         return;
     }
     const fa_isa isa = fa_kernels_isa();
@@ -219,7 +226,8 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    return fa_tap_ops_reference.flops(t, k_in, k_out);
+    fa_conv_geometry g;
+    return (is_fast(t, &g) ? &fa_tap_ops_reference : others(t))->flops(t, k_in, k_out);
 }
 
 const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments, packed_size, pack, blocks, flops};

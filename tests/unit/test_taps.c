@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tap projections and second moments on fast kernels against the plain loops, on channels-last layers of random shapes. */
+#include "backend/rewrite.h"
+#include "base/context.h"
+#include "base/rng.h"
+#include "kernels/kernels.h"
+#include "kernels/normal.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t stream;
+
+static int64_t pick(int64_t low, int64_t high)
+{
+    uint32_t r[4];
+    fa_philox(13, stream++, 0, r);
+    return low + (int64_t)(r[0] % (uint32_t)(high - low + 1));
+}
+
+static float *numbers(int64_t n)
+{
+    float *x = malloc((size_t)(n + 1) * sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    fa_normal(9, stream++, 0, n, x);
+    return x;
+}
+
+/* A channels-last convolution of any kind; false where the kernel does not fit the image. */
+static bool random_layer(fa_tap *t)
+{
+    *t = (fa_tap){.n = pick(1, 3), .groups = pick(0, 2) ? pick(1, 5) : 1, .kh = pick(1, 5), .kw = pick(1, 5), .stride_h = pick(1, 3), .stride_w = pick(1, 3), .dilation_h = pick(1, 2),
+                  .dilation_w = pick(1, 2), .pad_top = pick(0, 2), .pad_left = pick(0, 2), .h = pick(1, 12), .w = pick(1, 12), .has_bias = pick(0, 1)};
+    t->c = t->groups * pick(1, 6);
+    t->out = t->groups * pick(1, 6);
+    if (pick(0, 1)) t->groups = t->c = t->out = pick(2, 70);
+    const int64_t span_h = (t->kh - 1) * t->dilation_h + 1, span_w = (t->kw - 1) * t->dilation_w + 1, bottom = pick(0, 2), right = pick(0, 2);
+    if (t->h + t->pad_top + bottom < span_h || t->w + t->pad_left + right < span_w) return false;
+    t->oh = (t->h + t->pad_top + bottom - span_h) / t->stride_h + 1;
+    t->ow = (t->w + t->pad_left + right - span_w) / t->stride_w + 1;
+    t->a_c = t->d_c = 1;
+    t->a_w = t->c, t->a_h = t->w * t->c, t->a_n = t->h * t->a_h;
+    t->d_w = t->out, t->d_h = t->ow * t->out, t->d_n = t->oh * t->d_h;
+    return true;
+}
+
+static void agree(const float *got, const float *want, int64_t n, double scale, const char *what, const fa_tap *t)
+{
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(fabs((double)got[i] - (double)want[i]) <= 2e-5 * scale, "%s, element %lld: %g where %g is right; %lld groups of %lld channels, %lldx%lld", what, (long long)i,
+                      (double)got[i], (double)want[i], (long long)t->groups, (long long)t->c, (long long)t->kh, (long long)t->kw);
+}
+
+static double largest(const float *x, int64_t n)
+{
+    double most = 1;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs((double)x[i]));
+    return most;
+}
+
+static void *run_blocks(const fa_tap_ops *ops, const fa_tap *t, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, float *block, int64_t stride)
+{
+    void *packed = aligned_alloc(FA_ALIGN, (ops->packed_size(t, k_in, k_out) / FA_ALIGN + 1) * FA_ALIGN), *scratch = aligned_alloc(FA_ALIGN, (ops->scratch(t, k_in, k_out) / FA_ALIGN + 1) * FA_ALIGN);
+    ck_assert(packed && scratch);
+    ops->pack(t, p_in, k_in, p_out, k_out, packed);
+    ops->blocks(t, packed, k_in, k_out, block, stride, scratch);
+    free(packed);
+    return scratch;
+}
+
+/* Lower triangles are the same; what lies above is nobody's. */
+static void check_moments(const fa_tap *t, int64_t in, void *fast_scratch, void *plain_scratch)
+{
+    float *a[2], *g[2];
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_nonnull(a[i] = calloc((size_t)(in * in), sizeof *a[i]));
+        ck_assert_ptr_nonnull(g[i] = calloc((size_t)(t->out * t->out), sizeof *g[i]));
+    }
+    fa_tap_ops_fast.moments(t, a[0], g[0], fast_scratch);
+    fa_tap_ops_reference.moments(t, a[1], g[1], plain_scratch);
+    for (int64_t r = 0; r < in; r++) agree(a[0] + r * in, a[1] + r * in, r + 1, largest(a[1], in * in), "input side", t);
+    for (int64_t r = 0; r < t->out; r++) agree(g[0] + r * t->out, g[1] + r * t->out, r + 1, largest(g[1], t->out * t->out), "output side", t);
+    for (int i = 0; i < 2; i++) free(a[i]), free(g[i]);
+}
+
+START_TEST(fast_taps_are_the_plain_ones)
+{
+    if (!fa_kernels_available()) return;
+    for (int round = 0; round < 200; round++) {
+        fa_tap t;
+        if (!random_layer(&t)) continue;
+        const int64_t in = t.c / t.groups * t.kh * t.kw + t.has_bias, k_in = pick(1, in < 17 ? in : 17), k_out = pick(1, t.out < 17 ? t.out : 17), stride = k_in * k_out + pick(0, 3);
+        float *a = numbers(t.n * t.a_n), *d = numbers(t.n * t.d_n), *p_in = numbers(in * k_in), *p_out = numbers(t.out * k_out), *fast = numbers(t.n * stride), *plain = malloc((size_t)(t.n * stride) * sizeof *plain);
+        ck_assert_ptr_nonnull(plain);
+        memcpy(plain, fast, (size_t)(t.n * stride) * sizeof *plain); /* blocks are added to what is there */
+        t.a = a, t.d = d;
+        void *fast_scratch = run_blocks(&fa_tap_ops_fast, &t, p_in, k_in, p_out, k_out, fast, stride);
+        void *plain_scratch = run_blocks(&fa_tap_ops_reference, &t, p_in, k_in, p_out, k_out, plain, stride);
+        agree(fast, plain, t.n * stride, largest(plain, t.n * stride), "blocks", &t);
+        ck_assert(fa_tap_ops_fast.flops(&t, k_in, k_out) > 0);
+        check_moments(&t, in, fast_scratch, plain_scratch);
+        free(a), free(d), free(p_in), free(p_out), free(fast), free(plain), free(fast_scratch), free(plain_scratch);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("taps");
+    TCase *c = tcase_create("taps");
+    tcase_set_timeout(c, 120);
+    tcase_add_test(c, fast_taps_are_the_plain_ones);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
