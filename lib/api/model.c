@@ -56,6 +56,8 @@ static int64_t count_parameters(const fa_graph *g)
     for (int32_t i = 0; i < g->n_value; i++)
         if (g->value[i].is_initialiser) count += real_elements(&g->value[i].view);
     for (int32_t i = 0; i < g->n_node; i++) {
+        const int32_t packed = strcmp(g->node[i].op, "DequantizeLinear") || g->node[i].n_in < 1 ? -1 : g->node[i].in[0];
+        if (packed >= 0 && g->value[packed].is_initialiser) count += g->value[packed].view.count; /* weights in integers */
         const fa_attr *a = strcmp(g->node[i].op, "Constant") ? NULL : fa_node_attr(&g->node[i], "value");
         if (a && a->kind == FA_ATTR_TENSOR) count += real_elements(&a->tensor);
         for (int32_t k = 0; k < g->node[i].n_attr; k++)

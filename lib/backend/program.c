@@ -47,6 +47,8 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
     if (varied) {
         FA_TRY(fa_rewrite_literals(graph, &made));
         graph = keep(p, made);
+        FA_TRY(fa_rewrite_unpacked(graph, &fa_op_table_f32, &made));
+        graph = keep(p, made);
         FA_TRY(fa_parameters_find(graph, p->logits, varied, &p->arena, &p->parameters));
         FA_TRY(fa_rewrite_vary(graph, &p->parameters, &made));
         graph = keep(p, made);

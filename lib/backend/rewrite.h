@@ -14,6 +14,9 @@ fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa
 /* Constant nodes that hold a tensor become initialisers: some exporters write all weights so. */
 fa_status fa_rewrite_literals(const fa_graph *graph, fa_graph **out);
 
+/* Initialisers behind a Cast between reals or a DequantizeLinear, weights kept in fewer bits, become float initialisers of that node's name and can vary. */
+fa_status fa_rewrite_unpacked(const fa_graph *graph, const fa_op_table *ops, fa_graph **out);
+
 /* Folds each BatchNormalization into the Conv or Gemm before it where that is exact: the layer's output goes nowhere else and its weights are
  * initialisers, or vary: then a FoldBatchNorm (lib/ops/fold.c) computes them. The layer then produces the normalised value. `keep` [n_keep]: values
  * that must survive. */

@@ -6,14 +6,29 @@
 
 #include <string.h>
 
-/* Values computed from initialisers alone that something else reads. */
-static int32_t collect(const fa_graph *g, int32_t *found, bool *seen)
+/* A weight kept in fewer bits: an initialiser behind a Cast from one kind of reals to another, or behind DequantizeLinear. */
+static bool unpacks(const fa_graph *g, const fa_node *node)
+{
+    static const int64_t reals[] = {1, 10, 11, 16}; /* TensorProto.DataType: FLOAT, FLOAT16, DOUBLE, BFLOAT16 */
+    if (node->domain[0]) return false;
+    for (int32_t i = 0; i < node->n_in; i++)
+        if (node->in[i] >= 0 && !g->value[node->in[i]].is_initialiser) return false;
+    if (strcmp(node->op, "DequantizeLinear") == 0) return true;
+    if (strcmp(node->op, "Cast") || node->n_in != 1 || node->in[0] < 0 || !fa_dtype_is_real(g->value[node->in[0]].view.dtype)) return false;
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        if (fa_node_int(node, "to", 0) == reals[i]) return true;
+    return false;
+}
+
+/* Values computed from initialisers alone that something else reads; with `unpacked` only those of nodes that unpack one. */
+static int32_t collect(const fa_graph *g, bool unpacked, int32_t *found, bool *seen)
 {
     int32_t n_found = 0;
     for (int32_t n = 0; n < g->n_node; n++)
         for (int32_t i = 0; i < g->node[n].n_in; i++) {
             int32_t v = g->node[n].in[i];
             if (v < 0 || seen[v] || !g->value[v].is_parameter || g->value[v].is_initialiser) continue;
+            if (unpacked && !unpacks(g, &g->node[g->value[v].producer])) continue;
             seen[v] = true;
             found[n_found++] = v;
         }
@@ -51,7 +66,7 @@ static fa_status replace(fa_edit *e, const fa_plan *plan, const int32_t *found, 
     return FA_OK;
 }
 
-fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa_graph **out)
+static fa_status compute(const fa_graph *graph, const fa_op_table *ops, bool unpacked, fa_graph **out)
 {
     fa_arena work = {.context = graph->arena.context};
     int32_t *found = fa_arena_array(&work, (size_t)graph->n_value + 1, sizeof *found);
@@ -60,7 +75,7 @@ fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa
     fa_plan *plan = NULL;
     fa_status status = found && seen ? FA_OK : FA_ERR_MEMORY;
     if (status == FA_OK) {
-        fa_plan_request request = {.graph = graph, .ops = ops, .wanted = found, .n_wanted = collect(graph, found, seen), .loss = -1};
+        fa_plan_request request = {.graph = graph, .ops = ops, .wanted = found, .n_wanted = collect(graph, unpacked, found, seen), .loss = -1};
         status = fa_plan_create(&request, &plan);
         if (status == FA_OK) status = fa_edit_begin(graph, &edit);
         if (status == FA_OK) status = replace(&edit, plan, found, request.n_wanted);
@@ -70,6 +85,16 @@ fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa
     fa_plan_destroy(plan);
     fa_arena_clear(&work);
     return status;
+}
+
+fa_status fa_rewrite_constants(const fa_graph *graph, const fa_op_table *ops, fa_graph **out)
+{
+    return compute(graph, ops, false, out);
+}
+
+fa_status fa_rewrite_unpacked(const fa_graph *graph, const fa_op_table *ops, fa_graph **out)
+{
+    return compute(graph, ops, true, out);
 }
 
 fa_status fa_rewrite_literals(const fa_graph *graph, fa_graph **out)

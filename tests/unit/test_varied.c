@@ -584,6 +584,76 @@ START_TEST(constant_nodes_hold_parameters)
 }
 END_TEST
 
+#define STEP 0.03125f /* between integers of a weight; a power of two, so that the weight is exact */
+
+/* The graph with its real initialisers in fewer bits by turns: a Cast from another real type (the values do not change), integers behind DequantizeLinear. */
+static fa_graph *with_packed(const fa_graph *from)
+{
+    fa_edit e;
+    fa_graph *g;
+    ck_assert_int_eq(fa_edit_begin(from, &e), FA_OK);
+    for (int32_t v = 0, turn = 0; v < from->n_value; v++) {
+        if (!from->value[v].is_initialiser || !fa_dtype_is_real(from->value[v].view.dtype)) continue;
+        const fa_view *w = &from->value[v].view;
+        const bool integers = turn++ % 2;
+        int32_t n, packed, scale;
+        void *data;
+        ck_assert_int_eq(fa_edit_initialiser(&e, "packed", integers ? FA_INT8 : FA_FLOAT16, w->ndim, w->dim, &packed, &data), FA_OK);
+        for (int64_t i = 0; i < w->count; i++) {
+            const float q = rintf(((const float *)w->data)[i] / STEP);
+            if (integers) ((int64_t *)data)[i] = (int64_t)q;
+            else ((float *)data)[i] = q * STEP;
+        }
+        if (integers) {
+            ck_assert_int_eq(fa_edit_initialiser(&e, "step", FA_FLOAT32, 0, NULL, &scale, &data), FA_OK);
+            *(float *)data = STEP;
+            ck_assert_int_eq(fa_edit_node(&e, "unpack", "DequantizeLinear", "", 13, 2, 1, 0, &n), FA_OK);
+            e.graph->node[n].in[1] = scale;
+        } else {
+            ck_assert_int_eq(fa_edit_node(&e, "unpack", "Cast", "", 13, 1, 1, 1, &n), FA_OK);
+            e.graph->node[n].attr[0] = (fa_attr){.name = "to", .kind = FA_ATTR_INT, .i = 1};
+        }
+        e.graph->node[n].in[0] = packed;
+        e.graph->node[n].out[0] = v;
+        e.graph->value[v].is_initialiser = false;
+    }
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_OK);
+    return g;
+}
+
+/* Weights in half precision or in integers are parameters, as many and with the same gradients as if the file held floats. */
+START_TEST(packed_weights_are_parameters)
+{
+    for (uint64_t seed = NETWORKS; seed < NETWORKS + KINDS; seed++) {
+        net t;
+        net_begin(&t, seed);
+        fa_graph *g = with_packed(t.graph);
+        fa_program *p = varied(&t, FA_KERNELS_REFERENCE, true), *q;
+        ck_assert_msg(fa_program_create_varied(g, t.logits, FA_KERNELS_REFERENCE, &(fa_varied_options){.reestimate = true}, &q) == FA_OK, "%s", fa_error_message());
+        const int64_t n = fa_program_weight_count(p);
+        ck_assert_int_eq(fa_program_parameter_count(q), fa_program_parameter_count(p));
+        ck_assert_int_eq(fa_program_weight_count(q), n);
+        for (int32_t i = 0; i < fa_program_parameter_count(p); i++) ck_assert_str_eq(fa_program_parameter(q, i)->name, fa_program_parameter(p, i)->name);
+        float *w = calloc((size_t)n, sizeof *w), *running = calloc((size_t)fa_program_statistics_count(p), sizeof *w), *got = calloc((size_t)n, sizeof *got), *want = calloc((size_t)n, sizeof *want);
+        fa_program_trained(p, want, running);
+        fa_program_trained(q, w, NULL);
+        for (int64_t i = 0; i < n; i++) ck_assert_float_eq(w[i], rintf(want[i] / STEP) * STEP);
+        fa_pass *a = new_pass(&t, p, BATCH, true), *b = new_pass(&t, q, BATCH, true);
+        for (int64_t i = 0; i < n; i++) w[i] += 0.01f * (float)(i % 7 - 3), want[i] = 0;
+        ck_assert_int_eq(fa_pass_set_weights(a, w, running), FA_OK);
+        ck_assert_int_eq(fa_pass_set_weights(b, w, running), FA_OK);
+        ck_assert_int_eq(fa_pass_mean_gradient(a, &t.input, NULL, BATCH, t.target, 1, want, NULL, NULL), FA_OK);
+        ck_assert_int_eq(fa_pass_mean_gradient(b, &t.input, NULL, BATCH, t.target, 1, got, NULL, NULL), FA_OK);
+        ck_assert_mem_eq(got, want, (size_t)n * sizeof *got);
+        free(w), free(running), free(got), free(want);
+        fa_pass_destroy(a), fa_pass_destroy(b);
+        fa_program_destroy(p), fa_program_destroy(q);
+        fa_graph_destroy(g);
+        net_end(&t);
+    }
+}
+END_TEST
+
 static bool nothing(void *user, const char *name)
 {
     (void)user, (void)name;
@@ -679,6 +749,7 @@ int main(void)
     tcase_add_test(t, running_statistics_move_as_documented);
     tcase_add_test(t, every_kind_is_found);
     tcase_add_test(t, constant_nodes_hold_parameters);
+    tcase_add_test(t, packed_weights_are_parameters);
     tcase_add_test(t, parts_make_the_whole);
     tcase_add_test(t, errors_change_nothing);
     tcase_add_test(t, failing_memory_is_survived);
