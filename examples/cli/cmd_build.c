@@ -36,7 +36,7 @@ static const struct argp_option options[] = {
     {"damping", KEY_DAMPING, "D", 0, "Added to every eigenvalue, in units of their mean (default 0.1)", 2},
     {"ridge", KEY_RIDGE, "R", 0, "Ridge of the scores cone and span (default 1)", 2},
     {"blocks", KEY_BLOCKS, "KIND", 0, "How layers enter the signature: both, plain or layer-unit (default both)", 2},
-    {"loss", KEY_LOSS, "KIND", 0, "Whose gradient a signature is: margin or cross-entropy (default margin)", 2},
+    {"loss", KEY_LOSS, "NAME", 0, "What the output is held against, whose gradient a signature is: margin (default) or cross-entropy for logits [n, classes]; next-token, per-token, per-pixel, multi-label, regression or embedding for other outputs (docs/method.md)", 2},
     {"topk", KEY_TOPK, "K", 0, "References that the score topk looks at (default 5)", 2},
     {"seed", 's', "N", 0, "Seed of random projections and of draws (default 0)", 2},
     {"drop-misclassified", KEY_DROP, NULL, 0, "Leave out references whose prediction is not their label y", 2},
@@ -87,9 +87,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         else usage_error(state, "--blocks takes both, plain or layer-unit, not '%s'", arg);
         return 0;
     case KEY_LOSS:
-        if (strcmp(arg, "margin") == 0) o->loss = FA_LOSS_MARGIN;
-        else if (strcmp(arg, "cross-entropy") == 0) o->loss = FA_LOSS_CROSS_ENTROPY;
-        else usage_error(state, "--loss takes margin or cross-entropy, not '%s'", arg);
+        o->loss = fa_loss_from_name(arg);
+        if (o->loss < 0 || o->loss == FA_LOSS_HOST)
+            usage_error(state, "--loss takes margin, cross-entropy, next-token, per-token, per-pixel, multi-label, regression or embedding, not '%s'", arg);
         return 0;
     case 's': o->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_DROP: o->drop_misclassified = 1; return 0;

@@ -18,6 +18,8 @@ typedef struct fa_scorer_options {
                             *   early"); needs calibration; 0 (default): every draw is used. Each level of draws takes the memory of a small sketch */
     uint64_t draw_cache_bytes; /**< trace sketches: memory, in each scorer, to keep the first draws' weights ready to run instead of making them again in every call: worth it for
                                 *   single inputs, where making them takes as long as running them. Bytes; default 0 */
+    fa_output_gradient output_gradient; /**< for a sketch of FA_LOSS_HOST, and only then: the gradient at the output; NULL (default): none */
+    void *output_gradient_user;         /**< handed to output_gradient */
 } fa_scorer_options;
 
 /** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */
@@ -29,8 +31,8 @@ typedef struct fa_result {
     double p_value; /**< (1 + #{calibration scores >= score}) / (1 + m), in (0, 1]; NaN without calibration */
     int32_t flagged;   /**< 1: p_value <= alpha; 0: not; -1: no calibration */
     int32_t no_signal; /**< 1: the signature is zero; p_value is then 1 / (1 + m) */
-    int64_t predicted; /**< the model's class, argmax of the logits */
-    double confidence; /**< its softmax probability */
+    int64_t predicted; /**< the model's class, argmax of the logits; fattr/loss.h says what it is, or -1, under other losses */
+    double confidence; /**< its softmax probability; fattr/loss.h says what it is, or NaN, under other losses */
     double scores[FA_SCORE_COUNT]; /**< by FA_SCORE_...; NaN where not computed */
     const float *couplings; /**< `[reference_count]` cosine with every reference, in [-1, 1] */
     const float *weights;   /**< `[reference_count]` what explains the input: >= 0 for cone; NULL for scores without weights */
@@ -44,7 +46,7 @@ typedef struct fa_result {
 /**
  * Makes a scorer. Everything that scoring needs is allocated here.
  * @param sketch,model must belong together (FA_ERR_MISMATCH); both are retained.
- * @return FA_ERR_STATE when alpha is given explicitly without calibration, FA_ERR_ARGUMENT when alpha (the default too) < 1 / (1 + m), FA_ERR_MEMORY.
+ * @return FA_ERR_STATE when alpha is given explicitly without calibration or a sketch of FA_LOSS_HOST finds no output_gradient, FA_ERR_ARGUMENT when alpha (the default too) < 1 / (1 + m), FA_ERR_MEMORY.
  */
 FA_API fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);
 

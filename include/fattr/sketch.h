@@ -2,6 +2,7 @@
 #ifndef FATTR_SKETCH_H
 #define FATTR_SKETCH_H
 
+#include <fattr/loss.h>
 #include <fattr/model.h>
 #include <fattr/refset.h>
 
@@ -12,10 +13,6 @@ typedef struct fa_sketch fa_sketch;
 #define FA_BLOCKS_BOTH 0       /**< unit(plain) and unit(layer-unit) side by side, over sqrt 2; default */
 #define FA_BLOCKS_PLAIN 1      /**< blocks concatenated as they are */
 #define FA_BLOCKS_LAYER_UNIT 2 /**< each block at unit length first */
-
-/** The loss whose gradient at the logits z, taken at unit length, a signature starts from (`fa_sketch_options.loss`); y is the predicted class. */
-#define FA_LOSS_MARGIN 0        /**< mean of z_k over k != y, minus z_y; default */
-#define FA_LOSS_CROSS_ENTROPY 1 /**< -log softmax(z)_y */
 
 /** Scores. All: HIGHER = MORE ANOMALOUS. c_j is the coupling (cosine of signatures) with reference j, R the references' signatures. */
 #define FA_SCORE_CONE 0  /**< |s - R'w|^2, w = argmin over w >= 0 of |s - R'w|^2 + ridge |w|^2; in [0, 1]; default */
@@ -60,9 +57,12 @@ typedef struct fa_sketch_options {
     uint64_t timeout_ms;    /**< FA_ERR_CANCELLED after this many milliseconds; 0 (default): no limit */
     const struct fa_trace_options *trace; /**< NULL (default): a gradient sketch. Otherwise a trace sketch (fattr/trace.h), which takes none of k_in, k_out, beta, damping, blocks
                                            *   and layers */
-    int32_t loss;           /**< FA_LOSS_...; default FA_LOSS_MARGIN; of gradient sketches, a trace sketch has losses of the cross-entropy */
+    int32_t loss;           /**< FA_LOSS_... (fattr/loss.h), what the output is and is held against; default FA_LOSS_MARGIN. A trace sketch has losses of the cross-entropy where a
+                             *   gradient is the margin's */
     int32_t keep_moments;   /**< 1: the second moments stay in the sketch, so that fa_sketch_merge_shards() can join it with sketches over other references; 4 n (n + 1) bytes for
                              *   each layer's side of n; default 0. Gradient sketches only */
+    fa_output_gradient output_gradient; /**< with FA_LOSS_HOST, also when such a sketch is calibrated anew or merged: the gradient at the output; NULL (default): none */
+    void *output_gradient_user;         /**< handed to output_gradient */
 } fa_sketch_options;
 
 /** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. In fields where 0 is no value of its own it means the default too. */
@@ -139,7 +139,7 @@ typedef struct fa_sketch_info {
     size_t struct_size;          /**< sizeof(fa_sketch_info) of the caller, set before the call */
     int64_t reference_count;
     int64_t calibration_count;   /**< 0: no p-values */
-    int64_t class_count;         /**< columns of the model's logits */
+    int64_t class_count;         /**< classes or labels of the output; 0 where it has none (regression, embedding, host) */
     int64_t signature_length;    /**< D */
     int32_t layer_count;         /**< tapped layers with signal */
     int32_t dropped_layer_count; /**< tapped layers without signal on the references */
@@ -150,7 +150,7 @@ typedef struct fa_sketch_info {
     uint8_t references_digest[FA_DIGEST_SIZE];
     const char *library_version; /**< of the library that built it; owned by the sketch */
     int32_t format_version;
-    int32_t is_trace;            /**< 1: a trace sketch: see fa_sketch_get_trace_info(); layer_count is 0 and the fields of gradient sketches are 0 */
+    int32_t is_trace;            /**< 1: a trace sketch: see fa_sketch_get_trace_info(); layer_count is 0 and so are k_in, k_out, blocks, beta and damping */
     int32_t loss;                /**< FA_LOSS_... */
     int32_t has_moments;         /**< 1: built with keep_moments */
 } fa_sketch_info;
@@ -172,7 +172,7 @@ FA_API fa_status fa_sketch_get_layer(const fa_sketch *sketch, int32_t index, fa_
 /** A reference as the sketch knows it. */
 typedef struct fa_reference_info {
     int64_t id;
-    int64_t predicted; /**< the model's class */
+    int64_t predicted; /**< the model's class; -1 where the loss has none for an input (fattr/loss.h) */
     int64_t label;     /**< the true class, or -1 */
     int32_t no_signal; /**< 1 when its signature is zero: it couples with nothing */
 } fa_reference_info;

@@ -18,7 +18,7 @@ fa_status fa_model_from_backend(fa_context *context, const fa_backend *backend, 
 
 static fa_status run_parts(fa_pass *pass, const fa_array *inputs, int64_t n, float *to)
 {
-    const int64_t classes = fa_pass_classes(pass);
+    const int64_t classes = fa_pass_head(pass)->outputs;
     for (int64_t i = 0, part; i < n; i += part) {
         part = n - i < fa_pass_batch(pass) ? n - i : fa_pass_batch(pass);
         FA_TRY(fa_pass_forward(pass, inputs, i, part, NULL, NULL));
@@ -31,8 +31,9 @@ fa_status fa_model_run_host(const fa_model *m, const fa_array *inputs, int64_t n
 {
     fa_pass *pass;
     fa_tensor *t = NULL;
-    FA_TRY(fa_pass_create(&(fa_pass_request){.program = m->program, .context = m->context, .inputs = inputs, .n_inputs = m->network.n_input, .batch = n < batch ? n : batch}, &pass));
-    fa_status status = fa_tensor_new(m->context, m->graph->value[m->logits].name, FA_FLOAT32, 2, (const int64_t[]){n, fa_pass_classes(pass)}, &t);
+    FA_TRY(fa_pass_create(&(fa_pass_request){.program = m->program, .context = m->context, .inputs = inputs, .n_inputs = m->network.n_input, .batch = n < batch ? n : batch,
+                                             .loss = FA_LOSS_HOST}, &pass));
+    fa_status status = fa_tensor_new(m->context, m->graph->value[m->logits].name, FA_FLOAT32, 2, (const int64_t[]){n, fa_pass_head(pass)->outputs}, &t);
     if (status == FA_OK) status = run_parts(pass, inputs, n, t->data);
     fa_pass_destroy(pass);
     if (status != FA_OK) {

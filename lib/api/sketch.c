@@ -85,7 +85,7 @@ fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info)
     const fa_sketch_options *o = &b->options;
     fa_sketch_info own = {.struct_size = sizeof own, .reference_count = b->n_reference, .calibration_count = sketch->n_calibration,
                           .class_count = b->classes, .signature_length = b->offset[b->n_layer] * (o->blocks == FA_BLOCKS_BOTH ? 2 : 1), .topk = o->topk, .ridge = o->ridge,
-                          .seed = o->seed, .library_version = b->library_version, .format_version = FA_FORMAT_VERSION, .is_trace = b->trace != NULL};
+                          .seed = o->seed, .library_version = b->library_version, .format_version = FA_FORMAT_VERSION, .loss = o->loss, .is_trace = b->trace != NULL};
     if (!b->trace) {
         own.layer_count = b->n_layer;
         own.dropped_layer_count = b->n_dropped;
@@ -94,7 +94,6 @@ fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info)
         own.blocks = o->blocks;
         own.beta = o->beta;
         own.damping = o->damping;
-        own.loss = o->loss;
         own.has_moments = o->keep_moments;
     }
     memcpy(own.model_digest, b->model_digest, FA_DIGEST_SIZE);

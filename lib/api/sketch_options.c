@@ -40,11 +40,12 @@ fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_op
     FA_TRY(range("k_in", o.k_in, 1, 256));
     FA_TRY(range("k_out", o.k_out, 1, 256));
     FA_TRY(range("blocks", o.blocks, FA_BLOCKS_BOTH, FA_BLOCKS_LAYER_UNIT));
-    FA_TRY(range("loss", o.loss, FA_LOSS_MARGIN, FA_LOSS_CROSS_ENTROPY));
+    FA_TRY(range("loss", o.loss, FA_LOSS_MARGIN, FA_LOSS_COUNT - 1));
     FA_TRY(range("topk", o.topk, 1, INT32_MAX));
     FA_TRY(range("batch", o.batch, 1, 4096));
     FA_TRY(range("drop_misclassified", o.drop_misclassified, 0, 1));
     FA_TRY(range("keep_moments", o.keep_moments, 0, 1));
+    if (o.output_gradient_user && !o.output_gradient) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.output_gradient_user: there is no output_gradient");
     if (o.keep_moments && o.trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.keep_moments: a trace sketch has no moments");
     if (!(o.beta <= 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.beta: %g is not in 0 to 1", o.beta);
     if (!(o.damping <= 1e30)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.damping: %g is not in 0 to 1e30", o.damping);

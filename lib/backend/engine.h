@@ -4,7 +4,7 @@
 
 #include "backend/program.h"
 
-/* Behind the pass interface: what differs between the ways of running a network. pass.c and varied.c have what does not: inputs, losses, the gradient at the logits. */
+/* Behind the pass interface: what differs between the ways of running a network. pass.c and varied.c have what does not: inputs, losses, the gradient at the output. */
 
 /* An input of the network, as the engine's forward reads it. */
 typedef struct fa_pass_input {
@@ -18,15 +18,19 @@ struct fa_pass {
     const fa_program *program;
     void *state; /* the engine's */
     int64_t batch, n; /* n: inputs of the current forward */
-    int64_t classes;
-    int32_t loss;  /* FA_LOSS_... */
+    fa_head head;
+    fa_output_gradient output_gradient; /* of FA_LOSS_HOST */
+    void *output_gradient_user;
     bool gradient; /* of the parameters */
     int32_t n_input;
     fa_pass_input *input; /* [n_input] in graph order */
-    const float *logits;  /* [batch, classes], after forward */
+    const float *logits;  /* [batch, head.outputs], after forward */
     float *at_logits;     /* the gradient there, for backward; NULL in a pass that goes forward alone */
     fa_tap *geometry;     /* [layer_count]; of tapped layers */
     double flops_forward, flops_backward; /* of one input */
+    fa_position *position; /* [head.positions] of one input */
+    int64_t *target;       /* [head.positions] */
+    float *weight;         /* [head.positions] */
     /* during fa_pass_backward */
     fa_tap_fn visit;
     void *user;
@@ -35,7 +39,7 @@ struct fa_pass {
 /* A way of running a network. The pass it is given lives in an arena of its own; what it makes elsewhere, destroy() frees, also after a create() that failed. */
 struct fa_engine {
     fa_status (*vary)(const fa_program *program, const fa_varied_options *options, fa_program **out);
-    /* Fills in state, batch, classes, input, geometry and the FLOPs, and begins at the trained weights. program, loss and gradient are set. */
+    /* Fills in state, batch, head, input, geometry and the FLOPs, and begins at the trained weights. program and gradient are set. */
     fa_status (*create)(fa_pass *pass, const fa_pass_request *request);
     void (*destroy)(fa_pass *pass);
     /* n inputs, which lie where `input` says (and rows beyond them, up to batch, repeat the first); sets logits and at_logits. */
@@ -55,8 +59,10 @@ extern const fa_engine fa_engine_graph, fa_engine_host; /* executor.c: the graph
 
 /* Copies inputs index[0] ... index[n - 1], or first ... first + n - 1 without an index, in, and runs forward. */
 fa_status fa_pass_run_forward(fa_pass *pass, const fa_array *inputs, int64_t first, const int64_t *index, int64_t n);
-/* FA_ERR_NOT_FINITE or FA_ERR_ARGUMENT, which call the input number `input`, for its logits and target (NULL: none). */
-fa_status fa_pass_check_row(const fa_pass *pass, const float *logits, int64_t input, const int64_t *target);
+/* output.c. After a forward: holds its outputs against what is asked of them, tells `outputs` and sets at_logits, where there is one. */
+fa_status fa_pass_judge_outputs(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t first, const fa_asked *asked, const fa_pass_outputs *outputs);
+/* Looks at the output of input `i` of the batch, row `row` of the arrays, into pass->position. FA_ERR_NOT_FINITE and FA_ERR_ARGUMENT call the input by its row. */
+fa_status fa_pass_look(fa_pass *pass, const fa_array *inputs, const fa_asked *asked, int64_t i, int64_t row, fa_loss *out);
 /* The shapes of a request's inputs at so many of them, in the pass's arena. */
 fa_status fa_pass_input_views(fa_pass *pass, const fa_pass_request *request, const fa_graph *graph, fa_view **out);
 

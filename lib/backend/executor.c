@@ -21,22 +21,6 @@ static bool trains(const fa_pass *p)
     return e->network == &p->program->training;
 }
 
-/* [n, classes], where dimensions of 1 do not count. */
-static fa_status check_logits(fa_pass *p)
-{
-    const executor *e = p->state;
-    const fa_value *value = &e->network->graph->value[p->program->logits];
-    const fa_view *v = fa_plan_value(e->plan, p->program->logits);
-    char text[FA_SHAPE_TEXT];
-    int32_t wide = 0;
-    for (int32_t d = 1; d < v->ndim; d++) wide += v->dim[d] > 1;
-    if (!fa_dtype_is_real(v->dtype) || v->data || v->ndim < 2 || v->dim[0] != p->batch || wide != 1)
-        return fa_fail(FA_ERR_SHAPE, "output '%s' is %s %s at batch %lld%s; logits [n, classes] with at least two classes are needed", value->name, fa_dtype_name(v->dtype),
-                       fa_shape_text(v->ndim, v->dim, text, sizeof text), (long long)p->batch, v->data ? " and does not depend on the input" : "");
-    p->classes = v->count / p->batch;
-    return FA_OK;
-}
-
 static fa_status set_geometry(fa_pass *p)
 {
     const executor *e = p->state;
@@ -129,7 +113,8 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
                                .loss = e->n_tap || p->gradient ? program->logits : -1, .tap = taps, .n_tap = e->n_tap,
                                .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0};
     FA_TRY(fa_plan_create(&request, &e->plan));
-    FA_TRY(check_logits(p));
+    const fa_view *output = fa_plan_value(e->plan, program->logits);
+    FA_TRY(fa_head_fit(r->loss, output, p->batch, g->value[program->logits].name, output->data != NULL, &p->head));
     FA_TRY(set_geometry(p));
     FA_TRY(fa_run_create(e->plan, p->arena.context, &e->run));
     find_inputs(p);

@@ -18,7 +18,7 @@ typedef struct host_pass {
     fa_backend_tap *tap;           /* [layer_count] */
     const float **whole;           /* [layer_count] */
     const void **input;            /* [n_input] */
-    float *logits;                 /* [batch, classes] */
+    float *logits;                 /* [batch, head.outputs] */
     float *a, *d;                  /* room for one layer's taps */
     float *weights;                /* every declared parameter, those that move as they are set */
     float *sum;                    /* a gradient of as many */
@@ -177,9 +177,11 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     if (!h) return FA_ERR_MEMORY;
     h->table = &host->table;
     p->batch = r->batch;
-    p->classes = host->table.classes;
+    fa_view output = {.dtype = FA_FLOAT32};
     size_t logits, weights = moving ? (size_t)all->weights : 0;
-    if (!fa_mul_size((size_t)p->batch, (size_t)p->classes, &logits)) return fa_fail_memory(SIZE_MAX);
+    if (!fa_view_set_shape(&output, 2, (const int64_t[]){p->batch, host->table.classes})) return fa_fail_memory(SIZE_MAX);
+    FA_TRY(fa_head_fit(r->loss, &output, p->batch, "logits", false, &p->head));
+    logits = (size_t)output.count;
     p->logits = h->logits = fa_arena_array(&p->arena, logits, sizeof *h->logits);
     p->geometry = fa_arena_array(&p->arena, room, sizeof *p->geometry);
     h->tapped = fa_arena_array(&p->arena, room, sizeof *h->tapped);

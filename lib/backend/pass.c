@@ -2,11 +2,9 @@
 #include "backend/pass.h"
 
 #include "backend/engine.h"
-#include "backend/loss.h"
 #include "base/error.h"
 #include "graph/array.h"
 
-#include <math.h>
 #include <string.h>
 
 fa_status fa_pass_input_views(fa_pass *p, const fa_pass_request *r, const fa_graph *g, fa_view **out)
@@ -28,6 +26,16 @@ fa_status fa_pass_input_views(fa_pass *p, const fa_pass_request *r, const fa_gra
     return FA_OK;
 }
 
+/* Room to look at one input's output. */
+static fa_status make_rows(fa_pass *p)
+{
+    const size_t n = (size_t)p->head.positions;
+    p->position = fa_arena_array(&p->arena, n, sizeof *p->position);
+    p->target = fa_arena_array(&p->arena, n, sizeof *p->target);
+    p->weight = fa_arena_array(&p->arena, n, sizeof *p->weight);
+    return p->position && p->target && p->weight ? FA_OK : FA_ERR_MEMORY;
+}
+
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
 {
     const fa_program *program = request->program;
@@ -37,8 +45,10 @@ fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
     p->arena.context = request->context;
     p->program = program;
     p->gradient = request->gradient;
-    p->loss = request->loss;
+    p->output_gradient = request->output_gradient;
+    p->output_gradient_user = request->output_gradient_user;
     fa_status status = program->engine->create(p, request);
+    if (status == FA_OK) status = make_rows(p);
     if (status != FA_OK) {
         fa_pass_destroy(p);
         return status;
@@ -61,9 +71,9 @@ int64_t fa_pass_batch(const fa_pass *p)
     return p->batch;
 }
 
-int64_t fa_pass_classes(const fa_pass *p)
+const fa_head *fa_pass_head(const fa_pass *p)
 {
-    return p->classes;
+    return &p->head;
 }
 
 const fa_tap *fa_pass_geometry(const fa_pass *p, int32_t layer)
@@ -139,35 +149,15 @@ fa_status fa_pass_run_forward(fa_pass *p, const fa_array *inputs, int64_t first,
     return p->program->engine->forward(p);
 }
 
-fa_status fa_pass_check_row(const fa_pass *p, const float *z, int64_t input, const int64_t *target)
+fa_status fa_pass_forward(fa_pass *p, const fa_array *inputs, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs)
 {
-    for (int64_t k = 0; k < p->classes; k++)
-        if (!isfinite(z[k])) return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's logit %lld is %s", (long long)input, (long long)k, z[k] != z[k] ? "NaN" : "infinite");
-    if (target && (*target < 0 || *target >= p->classes))
-        return fa_fail(FA_ERR_ARGUMENT, "input %lld: target %lld of %lld classes", (long long)input, (long long)*target, (long long)p->classes);
-    return FA_OK;
+    return fa_pass_forward_some(p, inputs, NULL, first, n, asked, outputs);
 }
 
-fa_status fa_pass_forward(fa_pass *p, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
-{
-    return fa_pass_forward_some(p, inputs, NULL, first, n, target, outputs);
-}
-
-fa_status fa_pass_forward_some(fa_pass *p, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
+fa_status fa_pass_forward_some(fa_pass *p, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs)
 {
     FA_TRY(fa_pass_run_forward(p, inputs, first, index, n));
-    float *gradient = p->at_logits;
-    for (int64_t i = 0; i < n; i++) {
-        const float *z = p->logits + i * p->classes;
-        FA_TRY(fa_pass_check_row(p, z, index ? index[i] : first + i, target ? &target[i] : NULL));
-        fa_loss loss;
-        fa_loss_row(z, p->classes, target ? target[i] : -1, p->loss, &loss, gradient ? gradient + i * p->classes : NULL);
-        if (outputs && outputs->predicted) outputs->predicted[i] = loss.predicted;
-        if (outputs && outputs->confidence) outputs->confidence[i] = (float)loss.confidence;
-        if (outputs && outputs->loss) outputs->loss[i] = (float)loss.loss;
-    }
-    if (gradient) memset(gradient + n * p->classes, 0, (size_t)((p->batch - n) * p->classes) * sizeof *gradient);
-    return FA_OK;
+    return fa_pass_judge_outputs(p, inputs, index, first, asked, outputs);
 }
 
 fa_status fa_pass_backward(fa_pass *p, fa_tap_fn visit, void *user)

@@ -2,6 +2,7 @@
 #ifndef FA_BACKEND_PASS_H
 #define FA_BACKEND_PASS_H
 
+#include "backend/head.h"
 #include "graph/graph.h"
 
 /*
@@ -50,11 +51,21 @@ typedef struct fa_tap_ops {
     double (*flops)(const fa_tap *geometry, int64_t k_in, int64_t k_out); /* of blocks(), for one input */
 } fa_tap_ops;
 
-/* What a pass says of each input besides taps; arrays of the caller, [n], any of them NULL. */
+/* What is asked of the outputs: integers and weights [rows, positions] with a row for each row of the inputs; either may be NULL. Under FA_LOSS_NEXT_TOKEN both belong to tokens:
+ * the output at position i is held against target i + 1 with weight i + 1. */
+typedef struct fa_asked {
+    const fa_array *target; /* the class of each position, below 0 for none; NULL: the model's own, FA_LOSS_NEXT_TOKEN: the model's first input of integers [n, positions] */
+    const fa_array *mask;   /* what each position counts, >= 0; NULL: all alike */
+    const int64_t *own_target; /* NULL, or in the place of target what fa_pass_outputs.target said of these rows at other weights */
+} fa_asked;
+
+/* What a pass says of each input besides taps; arrays of the caller, [n] or [n, positions], any of them NULL. */
 typedef struct fa_pass_outputs {
-    int64_t *predicted; /* argmax of the logits, the first of equals */
-    float *confidence;  /* softmax probability of the predicted class */
-    float *loss;        /* cross-entropy to the target, log1p(sum_{k != y} exp(z_k - z_y)), nats */
+    int64_t *predicted;    /* fa_result.predicted */
+    float *confidence;     /* fa_result.confidence */
+    float *loss;           /* mean cross-entropy to the target over the positions that count, each log1p(sum_{k != y} exp(z_k - z_y)), nats */
+    int64_t *target;       /* [n, positions] the class of each position, -1 where none counts */
+    float *position_loss;  /* [n, positions] the cross-entropy of each, 0 where none counts */
 } fa_pass_outputs;
 
 typedef struct fa_program fa_program;
@@ -79,25 +90,27 @@ typedef struct fa_pass_request {
     const bool *tapped; /* [layer_count] which layers to tap; NULL: none (losses only) */
     bool gradient;      /* fa_pass_mean_gradient() will be called (backend/varied.h); of a program with `reestimate` it is all that such a pass is for */
     int32_t loss;       /* FA_LOSS_...: what fa_pass_backward() starts from */
+    fa_output_gradient output_gradient; /* of FA_LOSS_HOST; NULL in passes that do not go back */
+    void *output_gradient_user;
 } fa_pass_request;
 
 /* A pass of a varied program begins at the trained weights. */
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out);
 void fa_pass_destroy(fa_pass *pass);
 int64_t fa_pass_batch(const fa_pass *pass);             /* inputs it can take at a time: what was asked for, or what a model with a fixed batch takes */
-int64_t fa_pass_classes(const fa_pass *pass);
+const fa_head *fa_pass_head(const fa_pass *pass);
 const fa_tap *fa_pass_geometry(const fa_pass *pass, int32_t layer); /* of a tapped layer; a, d NULL, n = batch */
 double fa_pass_flops_forward(const fa_pass *pass);  /* of one input */
 double fa_pass_flops_backward(const fa_pass *pass);
 
-/* Copies inputs `first` ... `first + n - 1` of the arrays (graph order; n <= batch) in, casting, and runs forward. `target` [n] NULL: the predicted
- * class. FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE name the array, input and element. */
-fa_status fa_pass_forward(fa_pass *pass, const fa_array *inputs, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
+/* Copies inputs `first` ... `first + n - 1` of the arrays (graph order; n <= batch) in, casting, and runs forward. `asked` may be NULL.
+ * FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE and FA_ERR_ARGUMENT name the array, input and element. */
+fa_status fa_pass_forward(fa_pass *pass, const fa_array *inputs, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs);
 /* The same for inputs index[0 ... n - 1] of the arrays; index NULL: first ... first + n - 1. */
-fa_status fa_pass_forward_some(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs);
-/* After fa_pass_forward: the logits [n, classes], until the next. */
+fa_status fa_pass_forward_some(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs);
+/* After fa_pass_forward: the outputs [n, outputs] in the model's layout, until the next. */
 const float *fa_pass_logits(const fa_pass *pass);
-/* After fa_pass_forward: backward from the unit-length gradient at the logits (docs/method.md), `visit` once per tapped layer, latest layer first. */
+/* After fa_pass_forward: backward from the unit-length gradient at the output (docs/method.md), `visit` once per tapped layer, latest layer first. */
 fa_status fa_pass_backward(fa_pass *pass, fa_tap_fn visit, void *user);
 
 #endif

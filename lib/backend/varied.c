@@ -2,7 +2,6 @@
 #include "backend/varied.h"
 
 #include "backend/engine.h"
-#include "backend/loss.h"
 #include "base/error.h"
 
 #include <string.h>
@@ -59,7 +58,7 @@ void fa_pass_use_weights(fa_pass *pass, const void *kept)
     pass->program->engine->use_weights(pass, kept);
 }
 
-fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t n, const int64_t *target, double scale, float *gradient, double *loss,
+fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t n, const fa_asked *asked, double scale, float *gradient, double *loss,
                                 float *statistics)
 {
     const bool training = pass->program->training.graph != NULL;
@@ -68,17 +67,16 @@ fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int
         return fa_fail(FA_ERR_ARGUMENT, "%lld inputs in a pass that takes %s%lld", (long long)n, training ? "" : "up to ", (long long)pass->batch);
     FA_TRY(fa_pass_run_forward(pass, inputs, 0, index, n));
     const fa_engine *engine = pass->program->engine;
+    const int64_t length = pass->head.outputs;
     float *at_logits = pass->at_logits;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
-        const float *z = pass->logits + i * pass->classes;
         fa_loss one;
-        FA_TRY(fa_pass_check_row(pass, z, index ? index[i] : i, &target[i]));
-        fa_loss_row(z, pass->classes, target[i], FA_LOSS_CROSS_ENTROPY, &one, NULL);
-        fa_loss_gradient(z, pass->classes, target[i], at_logits + i * pass->classes);
+        FA_TRY(fa_pass_look(pass, inputs, asked, i, index ? index[i] : i, &one));
+        fa_head_mean_gradient(&pass->head, pass->logits + i * length, pass->position, at_logits + i * length);
         sum += one.loss;
     }
-    memset(at_logits + n * pass->classes, 0, (size_t)((pass->batch - n) * pass->classes) * sizeof *at_logits);
+    memset(at_logits + n * length, 0, (size_t)((pass->batch - n) * length) * sizeof *at_logits);
     FA_TRY(engine->add_gradient(pass, (float)scale, gradient));
     if (loss) *loss += scale * sum;
     if (training && statistics) engine->move_statistics(pass, statistics);

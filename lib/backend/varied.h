@@ -54,13 +54,13 @@ void fa_pass_keep_weights(const fa_pass *pass, void *kept);
 void fa_pass_use_weights(fa_pass *pass, const void *kept);
 
 /*
- * For a pass created with fa_pass_request.gradient. Adds scale * sum over k < n of the gradient of the cross-entropy (nats) of input index[k] (or k when index is NULL)
- * to class target[k] to gradient [weight_count], and scale * the sum of those losses to *loss. n <= batch. With `reestimate` the batch is the n inputs, which must fill
+ * For a pass created with fa_pass_request.gradient. Adds scale * sum over k < n of the gradient of the mean cross-entropy (nats) of input index[k] (or k when index is NULL)
+ * to what is asked of its outputs to gradient [weight_count], and scale * the sum of those losses to *loss. n <= batch. With `reestimate` the batch is the n inputs, which must fill
  * the pass, and `statistics` [statistics_count] move (NULL: they do not): running <- momentum running + (1 - momentum) of the batch's, the variance with
  * n / (n - 1), n the elements of a channel; once for each node that uses them. `loss` may be NULL. Errors as fa_pass_forward(), which call an input
  * by its index; FA_ERR_ARGUMENT for an index, target or n out of range. Nothing is added or moved then. Allocates nothing.
  */
-fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t n, const int64_t *target, double scale, float *gradient, double *loss,
+fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t n, const fa_asked *asked, double scale, float *gradient, double *loss,
                                 float *statistics);
 
 #endif

@@ -65,7 +65,7 @@ static fa_status build(const fa_build_request *r, parts *p, fa_crew *crew, fa_sk
     fa_crew_request request = {.network = r->network, .options = r->options, .inputs = p->references, .tapped = p->blocks.tapped, .most = p->most,
                                .units = p->units};
     FA_TRY(fa_crew_begin(crew, &request));
-    FA_TRY(fa_build_describe(r, fa_pass_classes(crew->member[0].pass), p->references, s->body));
+    FA_TRY(fa_build_describe(r, fa_head_classes(fa_pass_head(crew->member[0].pass)), p->references, s->body));
     if (filters(r)) {
         fa_refset *kept = NULL;
         fa_array *inputs;
@@ -108,7 +108,9 @@ static fa_status recalibrate(fa_crew *crew, fa_arena *arena, const fa_network *n
     if (!tapped) return FA_ERR_MEMORY;
     fa_body_taps(program, s->body, tapped);
     FA_TRY(fa_build_order(n, set, arena, "calibration", &inputs));
-    fa_crew_request request = {.network = n, .options = options, .inputs = inputs, .tapped = tapped, .most = set->n, .units = set->n};
+    fa_sketch_options own = *options;
+    own.loss = s->body->options.loss;
+    fa_crew_request request = {.network = n, .options = &own, .inputs = inputs, .tapped = tapped, .most = set->n, .units = set->n};
     FA_TRY(fa_crew_begin(crew, &request));
     FA_TRY(fa_crew_project(crew, s->body));
     return fa_calibrate(crew, s, inputs, set->n);

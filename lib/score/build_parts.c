@@ -38,6 +38,8 @@ fa_status fa_build_describe(const fa_build_request *r, int64_t classes, const fa
     b->options.progress_user = NULL;
     b->options.timeout_ms = 0;
     b->options.trace = NULL;
+    b->options.output_gradient = NULL;
+    b->options.output_gradient_user = NULL;
     if (r->options->layers && !(b->options.layers = fa_arena_string(&b->arena, r->options->layers))) return FA_ERR_MEMORY;
     snprintf(b->library_version, sizeof b->library_version, "%s", fa_version_string());
     memcpy(b->model_digest, r->network->digest, 16);
@@ -49,7 +51,12 @@ fa_status fa_build_describe(const fa_build_request *r, int64_t classes, const fa
 
 fa_status fa_build_check(const fa_build_request *r)
 {
+    const fa_loss_kind *loss = fa_loss_kind_of(r->options->loss);
     if (r->references->n < 2) return fa_fail(FA_ERR_ARGUMENT, "%lld reference; a sketch needs at least two", (long long)r->references->n);
+    if (r->options->output_gradient && r->options->loss != FA_LOSS_HOST)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.output_gradient: is for the loss 'host', not '%s'", loss->name);
+    if (r->options->drop_misclassified && loss->output != FA_OUTPUT_CLASSES)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.drop_misclassified: under the loss '%s' no input has one class", loss->name);
     if (r->options->drop_misclassified && !r->references->label) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.drop_misclassified: the references have no labels");
     return FA_OK;
 }

@@ -75,7 +75,7 @@ static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, in
 {
     const fa_network *n = z->request->network;
     return fa_pass_create(&(fa_pass_request){.program = n->program, .context = context, .inputs = inputs, .n_inputs = n->n_input, .batch = batch,
-                                             .tapped = z->blocks.tapped},
+                                             .tapped = z->blocks.tapped, .loss = z->request->options->loss},
                           out);
 }
 

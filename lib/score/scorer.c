@@ -43,6 +43,7 @@ void fa_scorer_free(fa_scorer *s)
     fa_delete(c, s->loss);
     fa_delete(c, s->column);
     fa_delete(c, s->active);
+    fa_delete(c, s->target);
     fa_delete(c, s->result);
     fa_delete(c, s->inputs);
     fa_delete(c, s->predicted);
@@ -54,13 +55,14 @@ void fa_scorer_free(fa_scorer *s)
 
 static fa_status check_classes(const fa_sketch_body *b, const fa_pass *pass)
 {
-    if (fa_pass_classes(pass) == b->classes) return FA_OK;
-    return fa_fail(FA_ERR_MISMATCH, "the sketch was made for %lld classes; the model has %lld", (long long)b->classes, (long long)fa_pass_classes(pass));
+    const int64_t classes = fa_head_classes(fa_pass_head(pass));
+    if (classes == b->classes) return FA_OK;
+    return fa_fail(FA_ERR_MISMATCH, "the sketch was made for %lld classes; the model has %lld", (long long)b->classes, (long long)classes);
 }
 
 static fa_status trace_lane_begin(fa_scorer *s, const fa_pass_request *request, int64_t batch, fa_scorer_lane *l)
 {
-    FA_TRY(fa_tracer_begin(&l->tracer, s->context, s->varied, request->inputs, request->n_inputs, batch));
+    FA_TRY(fa_tracer_begin(&l->tracer, s->context, s->varied, request->inputs, request->n_inputs, batch, request->loss));
     l->batch = l->tracer.batch;
     FA_TRY(check_classes(s->sketch->body, l->tracer.pass));
     /* A batch shares what it takes to make a draw. */
@@ -100,7 +102,7 @@ static fa_status lanes_begin(fa_scorer *s, fa_arena *arena)
         inputs[i] = (fa_array){.shape = shape, .ndim = b->input[i].ndim + 1, .dtype = b->input[i].dtype};
     }
     fa_pass_request request = {.program = program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = tapped,
-                               .loss = b->options.loss};
+                               .loss = b->options.loss, .output_gradient = s->options.output_gradient, .output_gradient_user = s->options.output_gradient_user};
     FA_TRY(lane_begin(s, &request, 1, &s->single));
     return s->options.max_batch > 1 ? lane_begin(s, &request, s->options.max_batch, &s->many) : FA_OK;
 }
@@ -134,6 +136,11 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
     if (!(o->confidence >= 0 && o->confidence < 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: %g is not between 0 and 1", o->confidence);
     if (o->confidence > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: a gradient sketch has no draws to stop before");
     if (o->draw_cache_bytes > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.draw_cache_bytes: a gradient sketch has no draws to keep");
+    const bool host = sketch->body->options.loss == FA_LOSS_HOST;
+    if (host && !o->output_gradient)
+        return fa_fail(FA_ERR_STATE, "fa_scorer_options.output_gradient: is NULL; the sketch was built under the loss 'host', and the gradient at the output is the host's to give");
+    if (!host && (o->output_gradient || o->output_gradient_user))
+        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.output_gradient: is for sketches of the loss 'host', not '%s'", fa_loss_kind_of(sketch->body->options.loss)->name);
     if (o->confidence > 0 && !sketch->n_calibration)
         return fa_fail(FA_ERR_STATE, "fa_scorer_options.confidence: the sketch has no calibration set that could settle a verdict");
     return check_alpha(sketch, o);
@@ -146,9 +153,10 @@ static fa_status fill_trace(fa_scorer *s)
     if (!b->trace) return FA_OK;
     s->loss = fa_new_array(s->context, n * (size_t)b->offset[b->n_layer], sizeof *s->loss);
     s->column = fa_new_array(s->context, n, sizeof *s->column);
-    s->active = fa_new_array(s->context, 2 * n, sizeof *s->active);
+    s->active = fa_new_array(s->context, n, sizeof *s->active);
+    s->target = fa_new_array(s->context, n * (size_t)fa_pass_head(s->single.tracer.pass)->positions, sizeof *s->target);
     s->result = fa_new_array(s->context, n, sizeof *s->result);
-    return s->loss && s->column && s->active && s->result ? FA_OK : FA_ERR_MEMORY;
+    return s->loss && s->column && s->active && s->target && s->result ? FA_OK : FA_ERR_MEMORY;
 }
 
 static fa_status fill(fa_scorer *s)

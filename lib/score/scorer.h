@@ -29,7 +29,8 @@ struct fa_scorer {
     fa_program *varied; /* trace sketches: the network with weights that move */
     float *loss;        /* trace sketches: [max_batch, draws] */
     float *column;      /* trace sketches: [max_batch] losses at one draw */
-    int64_t *active;    /* trace sketches: [max_batch] inputs whose verdict is open, then [max_batch] their targets */
+    int64_t *active;    /* trace sketches: [max_batch] inputs whose verdict is open */
+    int64_t *target;    /* trace sketches: [max_batch, positions] classes at the trained weights */
     fa_result *result;  /* trace sketches: [max_batch], until all inputs are settled */
     fa_array *inputs;   /* [n_input] of the current call, in graph order */
     int64_t *predicted; /* [max_batch] */

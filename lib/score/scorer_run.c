@@ -34,7 +34,7 @@ static fa_status extract(fa_scorer *s, fa_scorer_lane *l, int64_t n)
     for (int64_t i = 0; i < n; i += l->batch) {
         int64_t part = n - i < l->batch ? n - i : l->batch;
         fa_pass_outputs outputs = {.predicted = s->predicted + i, .confidence = s->confidence + i};
-        FA_TRY(fa_extract(&l->extraction, s->inputs, i, part, j->blocks + i * length, &outputs));
+        FA_TRY(fa_extract(&l->extraction, s->inputs, i, part, NULL, j->blocks + i * length, &outputs));
     }
     s->timing.forward_ns = l->extraction.forward_ns;
     s->timing.backward_ns = l->extraction.backward_ns;
@@ -77,12 +77,11 @@ static void judge(fa_scorer *s, const fa_level *level, int64_t row, int64_t i, f
 static fa_status trace_level(fa_scorer *s, fa_scorer_lane *l, int32_t k, int64_t open)
 {
     const fa_sketch_body *b = s->sketch->body;
-    int64_t draws = b->offset[b->n_layer], *target = s->active + s->options.max_batch;
-    for (int64_t a = 0; a < open; a++) target[a] = s->predicted[s->active[a]];
+    int64_t draws = b->offset[b->n_layer];
     for (int32_t c = 0; c < b->n_layer; c++)
         for (int64_t t = b->offset[c] + fa_level_draws(&s->levels, k - 1, c); t < b->offset[c] + fa_level_draws(&s->levels, k, c); t++) {
             FA_TRY(fa_tracer_set(&l->tracer, b, t));
-            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, target, s->column));
+            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &(fa_asked){.own_target = s->target}, s->column));
             for (int64_t a = 0; a < open; a++) s->loss[s->active[a] * draws + t] = s->column[a];
         }
     return FA_OK;
@@ -116,7 +115,7 @@ static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
 {
     int64_t open = n;
     begin_timing(s);
-    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence}));
+    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = s->target}));
     for (int64_t i = 0; i < n; i++) s->active[i] = i;
     for (int32_t k = 0; open; k++) {
         const fa_level *level = &s->levels.level[k];

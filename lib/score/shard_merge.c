@@ -52,6 +52,8 @@ static fa_sketch_options joint_options(const fa_shard_merge_request *r)
     fa_sketch_options o = r->sketches[0]->body->options;
     o.batch = r->options->batch;
     o.keep_moments = r->options->keep_moments;
+    o.output_gradient = r->options->output_gradient;
+    o.output_gradient_user = r->options->output_gradient_user;
     o.progress = r->options->progress;
     o.progress_user = r->options->progress_user;
     o.timeout_ms = r->options->timeout_ms;

@@ -21,7 +21,8 @@ typedef struct observed {
     const fa_array *inputs;
     int64_t n;
     int64_t *predicted;
-    float *loss; /* [n, draws] of the sketch */
+    int64_t *target; /* [n, positions] the model's own at its trained weights */
+    float *loss;     /* [n, draws] of the sketch */
 } observed;
 
 typedef struct work {
@@ -35,7 +36,7 @@ typedef struct work {
     const fa_refset *references;
     observed reference, calibration;
     fa_array *sampling;
-    int64_t *sampling_target;
+    fa_asked sampling_asked;
     fa_checkpoint checkpoint;
     uint64_t next_checkpoint_ns;
 } work;
@@ -43,6 +44,11 @@ typedef struct work {
 static const fa_refset *sampling_set(const work *w)
 {
     return w->options->sampling ? w->options->sampling : w->references;
+}
+
+static const fa_head *head(const work *w)
+{
+    return fa_pass_head(w->crew.tracer[0].pass);
 }
 
 static fa_status start(work *w)
@@ -66,19 +72,30 @@ static fa_status start(work *w)
     int64_t n = r->references->n, m = r->calibration ? r->calibration->n : 0, k = w->options->sampling ? w->options->sampling->n : 0, most = n > m ? n : m;
     int64_t units = n * (1 + (r->options->drop_misclassified != 0)) + m + k + w->options->chains * w->options->draws * (n + m) + fa_sampling_units(w->options, k ? k : n);
     FA_TRY(fa_trace_crew_begin(&w->crew, r->network, w->program, r->options, references, most > k ? most : k, units));
-    FA_TRY(fa_build_describe(r, fa_pass_classes(w->crew.tracer[0].pass), references, b));
+    FA_TRY(fa_build_describe(r, fa_head_classes(head(w)), references, b));
     b->options.blocks = FA_BLOCKS_PLAIN;
+    if (b->options.loss == FA_LOSS_MARGIN) b->options.loss = FA_LOSS_CROSS_ENTROPY; /* that of its losses */
     b->options.layers = NULL;
     w->reference = (observed){.inputs = references, .n = n};
     w->calibration = (observed){.inputs = calibration, .n = m};
     return FA_OK;
 }
 
+static fa_status new_targets(work *w, int64_t n, int64_t **out)
+{
+    size_t count;
+    if (!fa_mul_size((size_t)n, (size_t)head(w)->positions, &count)) return fa_fail_memory(SIZE_MAX);
+    *out = fa_arena_array(&w->arena, count, sizeof **out);
+    return *out ? FA_OK : FA_ERR_MEMORY;
+}
+
 static fa_status predict(work *w, observed *o, float *loss)
 {
     if (!o->n) return FA_OK;
     o->predicted = fa_arena_array(&w->arena, (size_t)o->n, sizeof *o->predicted);
-    return o->predicted ? fa_trace_crew_predict(&w->crew, o->inputs, o->n, o->predicted, loss) : FA_ERR_MEMORY;
+    FA_TRY(new_targets(w, o->n, &o->target));
+    if (!o->predicted) return FA_ERR_MEMORY;
+    return fa_trace_crew_predict(&w->crew, o->inputs, o->n, &(fa_pass_outputs){.predicted = o->predicted, .target = o->target, .loss = loss});
 }
 
 /* Which references stay, and the room for them. */
@@ -122,23 +139,25 @@ static fa_status settle_calibration(work *w, const fa_refset *set)
     return predict(w, &w->calibration, NULL);
 }
 
-/* The class that each input of the sampling set is to have: its label, or the model's own. */
+/* What the sampling set is held against: the model's own, and the label in its place where an input has one class. */
 static fa_status settle_sampling(work *w)
 {
     const fa_refset *set = sampling_set(w);
-    w->sampling_target = fa_arena_array(&w->arena, (size_t)set->n, sizeof *w->sampling_target);
-    if (!w->sampling_target) return FA_ERR_MEMORY;
+    int64_t *target;
+    FA_TRY(new_targets(w, set->n, &target));
+    w->sampling_asked.own_target = target;
     if (set == w->references) {
         w->sampling = (fa_array *)w->reference.inputs;
-        memcpy(w->sampling_target, w->reference.predicted, (size_t)set->n * sizeof *w->sampling_target);
+        memcpy(target, w->reference.target, (size_t)(set->n * head(w)->positions) * sizeof *target);
     } else {
-        FA_TRY(fa_trace_crew_predict(&w->crew, w->sampling, set->n, w->sampling_target, NULL));
+        FA_TRY(fa_trace_crew_predict(&w->crew, w->sampling, set->n, &(fa_pass_outputs){.target = target}));
     }
+    if (head(w)->kind->output != FA_OUTPUT_CLASSES) return FA_OK;
     for (int64_t i = 0; set->label && i < set->n; i++) {
         if (set->label[i] < 0) continue;
         if (set->label[i] >= w->sketch->body->classes)
             return fa_fail(FA_ERR_ARGUMENT, "sampling input %lld: label %lld of %lld classes", (long long)i, (long long)set->label[i], (long long)w->sketch->body->classes);
-        w->sampling_target[i] = set->label[i];
+        target[i] = set->label[i];
     }
     return FA_OK;
 }
@@ -147,7 +166,7 @@ static fa_status observe_set(work *w, const observed *o, int64_t draw)
 {
     const fa_sketch_body *b = w->sketch->body;
     int64_t draws = b->offset[b->n_layer];
-    return o->n ? fa_trace_crew_losses(&w->crew, b, draw, o->inputs, o->n, o->predicted, o->loss + draw, draws) : FA_OK;
+    return o->n ? fa_trace_crew_losses(&w->crew, b, draw, o->inputs, o->n, &(fa_asked){.own_target = o->target}, o->loss + draw, draws) : FA_OK;
 }
 
 static fa_status observe(void *user, int64_t draw)
@@ -163,7 +182,7 @@ static void digest_request(work *w)
     const fa_trace_options *o = w->options;
     const fa_sketch_options *s = w->request->options;
     const int64_t integers[] = {o->sampler, o->storage, o->batchnorm, o->chains, o->partial, o->draws, o->burn_in, o->thinning, o->minibatch, (int64_t)o->first_chain,
-                                (int64_t)s->seed, s->topk, s->drop_misclassified, s->batch, w->request->network->logits_node,
+                                (int64_t)s->seed, s->topk, s->drop_misclassified, s->batch, w->sketch->body->options.loss, w->request->network->logits_node,
                                 w->request->calibration != NULL, o->sampling != NULL, o->parameters != NULL};
     const double reals[] = {o->step_size, o->gamma, o->nbeta, o->noise, o->decay, o->epsilon, s->ridge};
     const char *parameters = o->parameters ? o->parameters : "";
@@ -195,7 +214,7 @@ static fa_status sample(work *w)
 {
     const fa_trace_options *o = w->options;
     fa_sampling s = {.network = w->request->network, .program = w->program, .body = w->sketch->body, .inputs = w->sampling, .n = sampling_set(w)->n,
-                     .target = w->sampling_target, .pool = w->crew.pool, .progress = &w->crew.progress, .user = w, .observe = observe};
+                     .asked = &w->sampling_asked, .pool = w->crew.pool, .progress = &w->crew.progress, .user = w, .observe = observe};
     if (o->checkpoint) {
         digest_request(w);
         s.pause = write_checkpoint;
@@ -215,6 +234,8 @@ static fa_status build(work *w)
 {
     fa_sketch_body *b;
     FA_TRY(fa_build_check(w->request));
+    const fa_loss_kind *loss = fa_loss_kind_of(w->request->options->loss);
+    if (loss->output == FA_OUTPUT_NUMBERS) return fa_fail(FA_ERR_UNSUPPORTED, "fa_sketch_options.loss: '%s' has no losses at draws, and so no trace sketches", loss->name);
     FA_TRY(fa_sketch_new(w->arena.context, NULL, &w->sketch));
     b = w->sketch->body;
     FA_TRY(start(w));
@@ -256,7 +277,9 @@ static fa_status recalibrate(work *w, const fa_network *n, const fa_refset *set,
     fa_array *inputs;
     FA_TRY(fa_trace_program(n, b->trace, &w->program));
     FA_TRY(fa_build_order(n, set, &w->arena, "calibration", &inputs));
-    FA_TRY(fa_trace_crew_begin(&w->crew, n, w->program, options, inputs, set->n, set->n * (draws + 1)));
+    fa_sketch_options own = *options;
+    own.loss = b->options.loss;
+    FA_TRY(fa_trace_crew_begin(&w->crew, n, w->program, &own, inputs, set->n, set->n * (draws + 1)));
     w->calibration = (observed){.inputs = inputs, .n = set->n};
     FA_TRY(settle_calibration(w, set));
     for (int64_t t = 0; t < draws; t++) FA_TRY(observe_set(w, &w->calibration, t));

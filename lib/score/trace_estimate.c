@@ -57,7 +57,7 @@ static fa_status measure_scores(sizing *z)
 static fa_status measure_tracer(sizing *z, const fa_array *inputs, int64_t batch, size_t *bytes, int64_t *taken)
 {
     fa_tracer tracer;
-    fa_status status = fa_tracer_begin(&tracer, &z->counter, z->program, inputs, z->request->network->n_input, batch);
+    fa_status status = fa_tracer_begin(&tracer, &z->counter, z->program, inputs, z->request->network->n_input, batch, z->request->options->loss);
     *bytes = (size_t)fa_context_memory_used(&z->counter);
     *taken = tracer.batch;
     fa_tracer_end(&tracer);

@@ -127,6 +127,7 @@ static fa_status match(const fa_sketch *first, const fa_sketch *s, int32_t i)
 {
     const fa_sketch_body *a = first->body, *b = s->body;
     size_t names = (size_t)a->n_reference * sizeof(int64_t);
+    if (a->options.loss != b->options.loss) return DIFFERS("its loss");
     if (memcmp(a->model_digest, b->model_digest, 16) || a->logits_node != b->logits_node || a->classes != b->classes) return DIFFERS("its model");
     if (!same_options(a, b)) return DIFFERS("its options");
     if (a->trace->layout.n_weight != b->trace->layout.n_weight || a->trace->n_statistics != b->trace->n_statistics || a->trace->n_parameter != b->trace->n_parameter)

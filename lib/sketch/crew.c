@@ -13,8 +13,11 @@ int32_t fa_crew_threads(const fa_context *context, int64_t batch, int64_t most)
 fa_status fa_crew_begin(fa_crew *c, const fa_crew_request *r)
 {
     fa_pass_request pass = {.program = r->network->program, .context = r->network->context, .inputs = r->inputs, .n_inputs = r->network->n_input,
-                            .batch = r->options->batch, .tapped = r->tapped, .loss = r->options->loss};
+                            .batch = r->options->batch, .tapped = r->tapped, .loss = r->options->loss, .output_gradient = r->options->output_gradient,
+                            .output_gradient_user = r->options->output_gradient_user};
     fa_pass *first;
+    if (pass.loss == FA_LOSS_HOST && !pass.output_gradient)
+        return fa_fail(FA_ERR_STATE, "fa_sketch_options.output_gradient: is NULL; under the loss 'host' the gradient at the output is the host's to give");
     c->context = r->network->context;
     c->network = r->network;
     fa_progress_begin(&c->progress, r->options, r->units);

@@ -140,11 +140,11 @@ static void visit(void *user, const fa_tap *tap)
                    v->extraction->scratch);
 }
 
-fa_status fa_extract(fa_extraction *e, const fa_array *inputs, int64_t first, int64_t n, float *blocks, const fa_pass_outputs *outputs)
+fa_status fa_extract(fa_extraction *e, const fa_array *inputs, int64_t first, int64_t n, const fa_asked *asked, float *blocks, const fa_pass_outputs *outputs)
 {
     const fa_sketch_body *b = e->projector->body;
     uint64_t begin = fa_now_ns();
-    FA_TRY(fa_pass_forward(e->pass, inputs, first, n, NULL, outputs));
+    FA_TRY(fa_pass_forward(e->pass, inputs, first, n, asked, outputs));
     uint64_t middle = fa_now_ns();
     memset(blocks, 0, (size_t)(n * b->offset[b->n_layer]) * sizeof *blocks);
     FA_TRY(fa_pass_backward(e->pass, visit, &(visit_state){e, blocks}));

@@ -35,6 +35,6 @@ typedef struct fa_extraction {
 } fa_extraction;
 
 /* Raw blocks [n, offset[n_layer]] of inputs first ... first + n - 1, n <= the pass's batch. */
-fa_status fa_extract(fa_extraction *extraction, const fa_array *inputs, int64_t first, int64_t n, float *blocks, const fa_pass_outputs *outputs);
+fa_status fa_extract(fa_extraction *extraction, const fa_array *inputs, int64_t first, int64_t n, const fa_asked *asked, float *blocks, const fa_pass_outputs *outputs);
 
 #endif

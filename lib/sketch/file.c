@@ -171,7 +171,7 @@ static fa_status read_references(fa_st_file *f, fa_sketch_body *b)
     FA_TRY(fa_st_expect(f, "references.gram", FA_ST_F32, n, n, &t));
     FA_TRY(b->trace ? fa_read_all_draws(f, b) : read_blocks(f, b));
     FA_TRY(take_classes(f, "references.id", n, INT64_MIN, INT64_MAX, b->id));
-    FA_TRY(take_classes(f, "references.predicted", n, 0, b->classes - 1, b->predicted));
+    FA_TRY(take_classes(f, "references.predicted", n, fa_loss_kind_of(b->options.loss)->output == FA_OUTPUT_CLASSES ? 0 : -1, b->classes - 1, b->predicted));
     FA_TRY(take_classes(f, "references.label", n, -1, INT64_MAX, b->label));
     FA_TRY(fa_st_take_floats(f, "references.gram", n, n, -one, one, b->gram));
     return check_gram(b->gram, n);

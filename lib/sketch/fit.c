@@ -34,7 +34,7 @@ fa_status fa_predict(fa_crew *crew, const fa_array *inputs, int64_t n, int64_t *
 static fa_status extract_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
-    return fa_extract(&w->crew->member[t], w->inputs, first, n, w->blocks + first * w->length, &(fa_pass_outputs){.predicted = w->predicted + first});
+    return fa_extract(&w->crew->member[t], w->inputs, first, n, NULL, w->blocks + first * w->length, &(fa_pass_outputs){.predicted = w->predicted + first});
 }
 
 static fa_status project(fa_crew *crew, const fa_blocks *blocks, const fa_shards *shards, const fa_array *inputs, int64_t n, double *total, fa_sketch_body *body)

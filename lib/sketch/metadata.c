@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sketch/metadata.h"
 
+#include "backend/loss.h"
 #include "base/error.h"
 #include "sketch/fields.h"
 #include "sketch/select.h"
@@ -14,7 +15,6 @@
 #define MAX_K 256
 
 static const char *const block_names[] = {[FA_BLOCKS_BOTH] = "both", [FA_BLOCKS_PLAIN] = "plain", [FA_BLOCKS_LAYER_UNIT] = "layer-unit"};
-static const char *const loss_names[] = {[FA_LOSS_MARGIN] = "margin", [FA_LOSS_CROSS_ENTROPY] = "cross-entropy"};
 
 /* ---- writing */
 
@@ -29,7 +29,9 @@ static void write_options(const void *of, fa_json_writer *w)
         fa_put_real(w, "beta", o->beta);
         fa_put_real(w, "damping", o->damping);
         fa_put_string(w, "blocks", block_names[o->blocks]);
-        fa_put_string(w, "loss", loss_names[o->loss]);
+    }
+    fa_put_string(w, "loss", fa_loss_kind_of(o->loss)->name);
+    if (!b->trace) {
         fa_put_string_or_null(w, "layers", o->layers);
         fa_put_bool(w, "keep_moments", o->keep_moments != 0);
     }
@@ -125,6 +127,12 @@ static bool name_field(const fa_json *object, const char *key, const char *const
     return false;
 }
 
+static bool loss_field(const fa_json *object, int32_t *out)
+{
+    *out = fa_loss_number(fa_json_text_of(fa_json_get(object, "loss")));
+    return *out >= 0;
+}
+
 /* What gradient sketches alone have. */
 static bool read_projection_options(const fa_json *o, fa_sketch_options *out, fa_arena *arena, fa_status *status)
 {
@@ -137,7 +145,7 @@ static bool read_projection_options(const fa_json *o, fa_sketch_options *out, fa
         return false;
     }
     if (fa_json_get(o, "keep_moments") && !fa_bool_field(o, "keep_moments", &out->keep_moments)) return false; /* older files have none */
-    return name_field(o, "blocks", block_names, 3, &out->blocks) && name_field(o, "loss", loss_names, 2, &out->loss) &&
+    return name_field(o, "blocks", block_names, 3, &out->blocks) &&
            fa_i32_field(o, "k_in", 1, MAX_K, &out->k_in) && fa_i32_field(o, "k_out", 1, MAX_K, &out->k_out) &&
            fa_real_field(o, "beta", 0, 1, &out->beta) && fa_real_field(o, "damping", 0, 1e30, &out->damping);
 }
@@ -147,6 +155,8 @@ static bool read_options(const fa_json *o, void *into, fa_status *status)
     fa_sketch_body *b = into;
     fa_sketch_options *out = &b->options;
     out->blocks = FA_BLOCKS_PLAIN;
+    out->loss = FA_LOSS_CROSS_ENTROPY;
+    if ((!b->trace || fa_json_get(o, "loss")) && !loss_field(o, &out->loss)) return false; /* older trace sketches have none */
     if (!b->trace && !read_projection_options(o, out, &b->arena, status)) return false;
     return fa_real_field(o, "ridge", 0, 1e30, &out->ridge) && fa_i32_field(o, "topk", 1, INT32_MAX, &out->topk) && fa_i32_field(o, "batch", 1, 4096, &out->batch) &&
            fa_bool_field(o, "drop_misclassified", &out->drop_misclassified);
@@ -234,11 +244,13 @@ fa_status fa_metadata_read(const fa_json *m, fa_sketch *s)
     snprintf(b->library_version, sizeof b->library_version, "%s", fa_text_field(m, "library_version"));
     if (!fa_parse_digest(fa_text_field(m, "model_digest"), b->model_digest)) return fa_fail_field("model_digest");
     if (!fa_parse_digest(fa_text_field(m, "references_digest"), b->references_digest)) return fa_fail_field("references_digest");
-    if (!fa_parse_i64(fa_text_field(m, "classes"), 2, INT32_MAX, &b->classes)) return fa_fail_field("classes");
+    if (!fa_parse_i64(fa_text_field(m, "classes"), 0, INT32_MAX, &b->classes)) return fa_fail_field("classes");
     if (!fa_parse_i64(fa_text_field(m, "logits_node"), -1, INT32_MAX, &node)) return fa_fail_field("logits_node");
     b->logits_node = (int32_t)node;
     FA_TRY(fa_read_part(b->arena.context, m, "options", read_options, b));
     if (!fa_parse_unsigned(fa_text_field(m, "seed"), &b->options.seed)) return fa_fail_field("seed");
+    const fa_loss_kind *loss = fa_loss_kind_of(b->options.loss);
+    if (b->classes < loss->classes || (loss->output == FA_OUTPUT_NUMBERS && b->classes)) return fa_fail_field("classes");
     FA_TRY(fa_read_part(b->arena.context, m, "inputs", read_inputs, b));
     return b->trace ? fa_trace_metadata_read(m, b) : fa_read_part(b->arena.context, m, "layers", read_layers, b);
 }

@@ -28,7 +28,6 @@ typedef struct work {
     int32_t threads;
     member *member;
     int64_t minibatch;
-    int64_t *target;    /* [minibatch] of the current one */
     float *trained, *statistics;
     float *drawn;       /* [weights] of a gaussian draw */
     char stage[96];
@@ -66,7 +65,8 @@ int64_t fa_sampling_units(const fa_trace_options *o, int64_t n)
 static fa_status plan(const fa_sampling *s, fa_context *context, bool reestimate, int64_t minibatch, fa_pass **out)
 {
     int64_t batch = reestimate || minibatch < CHUNK ? minibatch : CHUNK;
-    FA_TRY(fa_pass_create(&(fa_pass_request){.program = s->program, .context = context, .inputs = s->inputs, .n_inputs = s->network->n_input, .batch = batch, .gradient = true},
+    FA_TRY(fa_pass_create(&(fa_pass_request){.program = s->program, .context = context, .inputs = s->inputs, .n_inputs = s->network->n_input, .batch = batch, .gradient = true,
+                                             .loss = s->body->options.loss},
                           out));
     if (!reestimate || fa_pass_batch(*out) == minibatch) return FA_OK;
     return fa_fail(FA_ERR_ARGUMENT, "fa_trace_options.minibatch: the model takes %lld inputs at a time; with re-estimated BatchNormalization a minibatch must have as many",
@@ -77,13 +77,12 @@ static fa_status begin(work *w)
 {
     const fa_sampling *s = w->sampling;
     const fa_trace_options *o = &s->body->trace->options;
-    size_t weights = (size_t)fa_program_weight_count(s->program), n = (size_t)w->minibatch;
+    size_t weights = (size_t)fa_program_weight_count(s->program);
     w->threads = w->reestimate ? 1 : fa_pool_threads(s->pool);
     w->member = fa_new_array(w->context, (size_t)w->threads, sizeof *w->member);
-    w->target = fa_new_array(w->context, n, sizeof *w->target);
     w->trained = fa_new_array(w->context, weights, sizeof(float));
     w->statistics = fa_new_array(w->context, (size_t)fa_program_statistics_count(s->program) + 1, sizeof(float));
-    if (!w->member || !w->target || !w->trained || !w->statistics) return FA_ERR_MEMORY;
+    if (!w->member || !w->trained || !w->statistics) return FA_ERR_MEMORY;
     fa_program_trained(s->program, w->trained, w->statistics);
     if (o->sampler == FA_SAMPLER_GAUSSIAN) return (w->drawn = fa_new_array(w->context, weights, sizeof(float))) ? FA_OK : FA_ERR_MEMORY;
     for (int32_t t = 0; t < w->threads; t++) {
@@ -100,7 +99,6 @@ static void end(work *w)
         fa_delete(w->context, w->member[t].gradient);
     }
     fa_delete(w->context, w->member);
-    fa_delete(w->context, w->target);
     fa_delete(w->context, w->trained);
     fa_delete(w->context, w->statistics);
     fa_delete(w->context, w->drawn);
@@ -114,7 +112,7 @@ static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
     m->set = w->number;
     m->loss = 0;
     memset(m->gradient, 0, (size_t)fa_program_weight_count(w->sampling->program) * sizeof(float));
-    return fa_pass_mean_gradient(m->pass, w->sampling->inputs, w->index + first, n, w->target + first, 1 / (double)w->n, m->gradient, &m->loss, NULL);
+    return fa_pass_mean_gradient(m->pass, w->sampling->inputs, w->index + first, n, w->sampling->asked, 1 / (double)w->n, m->gradient, &m->loss, NULL);
 }
 
 static void reduce(void *user, int32_t t)
@@ -139,10 +137,9 @@ static fa_status gradient(void *user, int32_t thread, const float *weights, floa
     w->sum = out;
     w->loss = 0;
     memset(out, 0, (size_t)fa_program_weight_count(s->program) * sizeof *out);
-    for (int64_t k = 0; k < n; k++) w->target[k] = s->target[index[k]];
     if (w->reestimate) {
         FA_TRY(fa_pass_set_weights(w->member[0].pass, weights, statistics));
-        FA_TRY(fa_pass_mean_gradient(w->member[0].pass, s->inputs, index, n, w->target, 1 / (double)n, out, &w->loss, statistics));
+        FA_TRY(fa_pass_mean_gradient(w->member[0].pass, s->inputs, index, n, s->asked, 1 / (double)n, out, &w->loss, statistics));
         FA_TRY(fa_progress_add(s->progress, w->stage, n));
     } else {
         fa_waves waves = {.pool = s->pool, .n = n, .batch = fa_pass_batch(w->member[0].pass), .stage = w->stage, .progress = s->progress, .user = w, .chunk = chunk,

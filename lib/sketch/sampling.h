@@ -2,6 +2,7 @@
 #ifndef FA_SKETCH_SAMPLING_H
 #define FA_SKETCH_SAMPLING_H
 
+#include "backend/pass.h"
 #include "base/pool.h"
 #include "sampler/chain.h"
 #include "sketch/progress.h"
@@ -14,7 +15,7 @@ typedef struct fa_sampling {
     fa_sketch_body *body;         /* fa_trace_new() done */
     const fa_array *inputs;       /* the sampling set, in graph order */
     int64_t n;
-    const int64_t *target;        /* [n] */
+    const fa_asked *asked;        /* of its outputs */
     fa_pool *pool;
     fa_progress_state *progress;
     void *user;

@@ -17,7 +17,7 @@ fa_status fa_trace_crew_begin(fa_trace_crew *c, const fa_network *network, const
     c->column = fa_new_array(c->context, (size_t)most, sizeof *c->column);
     if (!c->tracer || !c->column) return FA_ERR_MEMORY;
     c->threads = threads;
-    for (int32_t t = 0; t < threads; t++) FA_TRY(fa_tracer_begin(&c->tracer[t], c->context, program, inputs, network->n_input, options->batch));
+    for (int32_t t = 0; t < threads; t++) FA_TRY(fa_tracer_begin(&c->tracer[t], c->context, program, inputs, network->n_input, options->batch, options->loss));
     c->batch = c->tracer[0].batch;
     return FA_OK;
 }
@@ -37,9 +37,8 @@ typedef struct work {
     const fa_sketch_body *body;
     int64_t draw;
     const fa_array *inputs;
-    const int64_t *target;
-    int64_t *predicted;
-    float *loss;
+    const fa_asked *asked;
+    const fa_pass_outputs *outputs;
 } work;
 
 static fa_status run(work *w, int64_t n, const char *stage, fa_status (*chunk)(void *, int32_t, int64_t, int64_t))
@@ -52,13 +51,16 @@ static fa_status run(work *w, int64_t n, const char *stage, fa_status (*chunk)(v
 static fa_status predict_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
-    fa_pass_outputs outputs = {.predicted = w->predicted + first, .loss = w->loss ? w->loss + first : NULL};
+    const fa_pass_outputs *all = w->outputs;
+    fa_pass_outputs outputs = {.predicted = all->predicted ? all->predicted + first : NULL,
+                               .loss = all->loss ? all->loss + first : NULL,
+                               .target = all->target ? all->target + first * fa_pass_head(w->crew->tracer[t].pass)->positions : NULL};
     return fa_tracer_predict(&w->crew->tracer[t], w->inputs, first, n, &outputs);
 }
 
-fa_status fa_trace_crew_predict(fa_trace_crew *c, const fa_array *inputs, int64_t n, int64_t *predicted, float *loss)
+fa_status fa_trace_crew_predict(fa_trace_crew *c, const fa_array *inputs, int64_t n, const fa_pass_outputs *outputs)
 {
-    work w = {.crew = c, .inputs = inputs, .predicted = predicted, .loss = loss};
+    work w = {.crew = c, .inputs = inputs, .outputs = outputs};
     return run(&w, n, "predictions", predict_chunk);
 }
 
@@ -66,12 +68,12 @@ static fa_status loss_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
     FA_TRY(fa_tracer_set(&w->crew->tracer[t], w->body, w->draw));
-    return fa_tracer_losses(&w->crew->tracer[t], w->inputs, NULL, first, n, w->target + first, w->crew->column + first);
+    return fa_tracer_losses(&w->crew->tracer[t], w->inputs, NULL, first, n, w->asked, w->crew->column + first);
 }
 
-fa_status fa_trace_crew_losses(fa_trace_crew *c, const fa_sketch_body *b, int64_t draw, const fa_array *inputs, int64_t n, const int64_t *target, float *loss, int64_t stride)
+fa_status fa_trace_crew_losses(fa_trace_crew *c, const fa_sketch_body *b, int64_t draw, const fa_array *inputs, int64_t n, const fa_asked *asked, float *loss, int64_t stride)
 {
-    work w = {.crew = c, .body = b, .draw = draw, .inputs = inputs, .target = target};
+    work w = {.crew = c, .body = b, .draw = draw, .inputs = inputs, .asked = asked};
     FA_TRY(run(&w, n, "losses at the draws", loss_chunk));
     for (int64_t i = 0; i < n; i++) loss[i * stride] = c->column[i];
     return FA_OK;

@@ -9,10 +9,10 @@ static float *floats(fa_context *context, int64_t n)
     return fa_new_array(context, (size_t)n + 1, sizeof(float));
 }
 
-fa_status fa_tracer_begin(fa_tracer *t, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch)
+fa_status fa_tracer_begin(fa_tracer *t, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch, int32_t loss)
 {
     *t = (fa_tracer){.context = context, .program = program, .at = FA_AT_NOTHING};
-    FA_TRY(fa_pass_create(&(fa_pass_request){.program = program, .context = context, .inputs = inputs, .n_inputs = n_inputs, .batch = batch}, &t->pass));
+    FA_TRY(fa_pass_create(&(fa_pass_request){.program = program, .context = context, .inputs = inputs, .n_inputs = n_inputs, .batch = batch, .loss = loss}, &t->pass));
     t->batch = fa_pass_batch(t->pass);
     t->trained = floats(context, fa_program_weight_count(program));
     t->weights = floats(context, fa_program_weight_count(program));
@@ -50,15 +50,16 @@ fa_status fa_tracer_keep(fa_tracer *t, int64_t draws, uint64_t bytes)
 }
 
 /* Inputs index[0 ... n - 1], or first ... first + n - 1 when index is NULL, in as many passes as it takes. */
-static fa_status forward(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, const fa_pass_outputs *outputs)
+static fa_status forward(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs)
 {
     uint64_t begin = fa_now_ns();
     for (int64_t i = 0; i < n; i += t->batch) {
         fa_pass_outputs o = {.predicted = outputs->predicted ? outputs->predicted + i : NULL,
                              .confidence = outputs->confidence ? outputs->confidence + i : NULL,
-                             .loss = outputs->loss ? outputs->loss + i : NULL};
+                             .loss = outputs->loss ? outputs->loss + i : NULL,
+                             .target = outputs->target ? outputs->target + i * fa_pass_head(t->pass)->positions : NULL};
         int64_t part = n - i < t->batch ? n - i : t->batch;
-        FA_TRY(fa_pass_forward_some(t->pass, inputs, index ? index + i : NULL, first + i, part, target ? target + i : NULL, &o));
+        FA_TRY(fa_pass_forward_some(t->pass, inputs, index ? index + i : NULL, first + i, part, asked, &o));
     }
     t->forward_ns += fa_now_ns() - begin;
     return FA_OK;
@@ -94,9 +95,9 @@ fa_status fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)
     return FA_OK;
 }
 
-fa_status fa_tracer_losses(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, float *loss)
+fa_status fa_tracer_losses(fa_tracer *t, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const fa_asked *asked, float *loss)
 {
-    FA_TRY(forward(t, inputs, index, first, n, target, &(fa_pass_outputs){.loss = loss}));
+    FA_TRY(forward(t, inputs, index, first, n, asked, &(fa_pass_outputs){.loss = loss}));
     for (int64_t i = 0; i < n; i++)
         if (!(loss[i] <= FA_TRACE_LOSS_MOST))
             return fa_fail(FA_ERR_NOT_FINITE, "input %lld: its loss at draw %lld is not finite", (long long)(index ? index[i] : first + i), (long long)t->at);

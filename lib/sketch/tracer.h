@@ -23,8 +23,8 @@ typedef struct fa_tracer {
 #define FA_AT_TRAINED (-1)
 #define FA_AT_NOTHING (-2)
 
-/* `tracer` is zeroed; fa_tracer_end() in any case. `inputs`: shapes. */
-fa_status fa_tracer_begin(fa_tracer *tracer, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch);
+/* `tracer` is zeroed; fa_tracer_end() in any case. `inputs`: shapes; `loss`: FA_LOSS_... */
+fa_status fa_tracer_begin(fa_tracer *tracer, fa_context *context, const fa_program *program, const fa_array *inputs, int32_t n_inputs, int64_t batch, int32_t loss);
 void fa_tracer_end(fa_tracer *tracer);
 
 /* Keeps the weights of as many of `draws` draws as `bytes` hold, so that they are made once. */
@@ -36,7 +36,7 @@ fa_status fa_tracer_predict(fa_tracer *tracer, const fa_array *inputs, int64_t f
 /* Sets the weights of a draw; nothing is done when they are set already. */
 fa_status fa_tracer_set(fa_tracer *tracer, const fa_sketch_body *body, int64_t draw);
 
-/* Losses [n] of inputs index[0 ... n - 1] (NULL: first ... first + n - 1) to target [n] at the weights set; one that is not finite fails. */
-fa_status fa_tracer_losses(fa_tracer *tracer, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const int64_t *target, float *loss);
+/* Losses [n] of inputs index[0 ... n - 1] (NULL: first ... first + n - 1) to what is asked of them at the weights set; one that is not finite fails. */
+fa_status fa_tracer_losses(fa_tracer *tracer, const fa_array *inputs, const int64_t *index, int64_t first, int64_t n, const fa_asked *asked, float *loss);
 
 #endif

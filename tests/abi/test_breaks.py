@@ -11,7 +11,7 @@ import unittest
 ROOT = pathlib.Path(sys.argv.pop())
 HERE = ROOT / "tests" / "abi"
 HEADERS = re.findall(r"^#include <fattr/(\w+\.h)>", (ROOT / "include" / "fattr" / "fattr.h").read_text(), flags=re.M)
-SCORER_END = "    uint64_t draw_cache_bytes;"
+SCORER_END = "    void *output_gradient_user;"
 
 
 class Breaks(unittest.TestCase):
@@ -64,7 +64,7 @@ class Breaks(unittest.TestCase):
                     ("status.h", "#define FA_OK 0", "#define FA_OK 0\n#define FA_NEW 3")], False, False, "fa_scorer_new_thing")
 
     def test_insertion(self):
-        self.check([("score.h", SCORER_END, "    double more;\n" + SCORER_END)], True, True, "fa_scorer_options.draw_cache_bytes was at offset")
+        self.check([("score.h", SCORER_END, "    double more;\n" + SCORER_END)], True, True, "fa_scorer_options.output_gradient_user was at offset")
 
     def test_insertion_into_a_fixed_struct(self):
         self.check([("score.h", "    int64_t draws;", "    double more;\n    int64_t draws;")], True, True, "fa_result.draws was at offset")

@@ -165,7 +165,7 @@ START_TEST(options)
     WITH(damping, INFINITY, "damping");
     WITH(ridge, -1, "ridge");
     WITH(blocks, 9, "blocks");
-    WITH(loss, 2, "loss");
+    WITH(loss, FA_LOSS_COUNT, "loss");
     WITH(topk, -1, "topk");
     WITH(batch, -1, "batch");
     WITH(layers, "no-such-layer", "no-such-layer");

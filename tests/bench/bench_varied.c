@@ -43,7 +43,7 @@ static fa_pass *new_pass(fa_context *context, const fa_program *program, const j
 
 static void forward(const job *j, fa_pass *pass)
 {
-    for (int64_t i = 0; i < j->batch; i += fa_pass_batch(pass)) need(fa_pass_forward(pass, &j->input, i, fa_pass_batch(pass), j->target + i, NULL));
+    for (int64_t i = 0; i < j->batch; i += fa_pass_batch(pass)) need(fa_pass_forward(pass, &j->input, i, fa_pass_batch(pass), &(fa_asked){.own_target = j->target}, NULL));
 }
 
 static void gradient(const job *j, fa_pass *pass)
@@ -52,7 +52,7 @@ static void gradient(const job *j, fa_pass *pass)
     double loss = 0;
     for (int64_t i = 0, n = fa_pass_batch(pass); i < j->batch; i += n) {
         for (int64_t k = 0; k < n; k++) index[k] = i + k;
-        need(fa_pass_mean_gradient(pass, &j->input, index, n, j->target + i, 1.0 / (double)j->batch, j->gradient, &loss, j->statistics));
+        need(fa_pass_mean_gradient(pass, &j->input, index, n, &(fa_asked){.own_target = j->target}, 1.0 / (double)j->batch, j->gradient, &loss, j->statistics));
     }
 }
 

@@ -186,7 +186,7 @@ static fa_pass *new_pass(const net *t, const fa_program *program, int64_t batch,
 static void losses(const net *t, fa_pass *pass, float loss[BATCH])
 {
     for (int64_t i = 0; i < BATCH; i += fa_pass_batch(pass))
-        ck_assert_msg(fa_pass_forward(pass, &t->input, i, fa_pass_batch(pass), t->target + i, &(fa_pass_outputs){.loss = loss + i}) == FA_OK, "%s", fa_error_message());
+        ck_assert_msg(fa_pass_forward(pass, &t->input, i, fa_pass_batch(pass), &(fa_asked){.own_target = t->target}, &(fa_pass_outputs){.loss = loss + i}) == FA_OK, "%s", fa_error_message());
 }
 
 /* Weights (and statistics behind them) near the trained ones. */
@@ -381,7 +381,7 @@ static int gradients_of(uint64_t seed, bool reestimate)
             double got_loss = repeat;
             for (int64_t i = 0; i < n; i++) got[i] = (float)repeat;
             if (s) memcpy(running, w + n, (size_t)s * sizeof *running);
-            ck_assert_msg(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, t.target, 1.0 / BATCH, got, &got_loss, running) == FA_OK, "%s", fa_error_message());
+            ck_assert_msg(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1.0 / BATCH, got, &got_loss, running) == FA_OK, "%s", fa_error_message());
             for (int64_t i = 0; i < n; i++) got[i] -= (float)repeat;
             for (int32_t i = 0; i < fa_program_parameter_count(p); i++) {
                 const fa_parameter *q = fa_program_parameter(p, i);
@@ -454,7 +454,7 @@ START_TEST(running_statistics_move_as_documented)
         float gradient[64] = {0}, old[4], s[4];
         fa_program_trained(p, NULL, old);
         memcpy(s, old, sizeof s);
-        ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, t.target, 1, gradient, NULL, s), FA_OK);
+        ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, gradient, NULL, s), FA_OK);
         for (int c = 0; c < 2; c++) {
             double mean = 0, squares = 0;
             for (int i = 0; i < 6; i++) mean += (double)t.data[i / 2 * 4 + c * 2 + i % 2] / 6;
@@ -493,8 +493,8 @@ START_TEST(parts_make_the_whole)
         const int64_t n = fa_program_weight_count(all);
         fa_pass *pass = new_pass(&t, all, BATCH, true);
         float *whole = calloc((size_t)n, sizeof *whole), *sum = calloc((size_t)n, sizeof *sum);
-        ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, t.target, 1, whole, NULL, NULL), FA_OK);
-        for (int64_t i = BATCH - 1; i >= 0; i--) ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, &i, 1, &t.target[i], 1, sum, NULL, NULL), FA_OK);
+        ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, whole, NULL, NULL), FA_OK);
+        for (int64_t i = BATCH - 1; i >= 0; i--) ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, &i, 1, &(fa_asked){.own_target = t.target}, 1, sum, NULL, NULL), FA_OK);
         for (int32_t i = 0; i < fa_program_parameter_count(all); i++) {
             const fa_parameter *q = fa_program_parameter(all, i);
             close_to(sum + q->offset, whole + q->offset, q->count, 1e-4, largest_of(whole, n), q->name, seed);
@@ -504,7 +504,7 @@ START_TEST(parts_make_the_whole)
             ck_assert_int_eq(fa_program_weight_count(one), q->count);
             fa_pass *single = new_pass(&t, one, BATCH, true);
             float *part = calloc((size_t)q->count, sizeof *part);
-            ck_assert_int_eq(fa_pass_mean_gradient(single, &t.input, NULL, BATCH, t.target, 1, part, NULL, NULL), FA_OK);
+            ck_assert_int_eq(fa_pass_mean_gradient(single, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, part, NULL, NULL), FA_OK);
             close_to(part, whole + q->offset, q->count, 1e-4, largest_of(whole, n), q->name, seed);
             free(part);
             fa_pass_destroy(single);
@@ -573,8 +573,8 @@ START_TEST(constant_nodes_hold_parameters)
     ck_assert_int_eq(fa_program_statistics_count(q), fa_program_statistics_count(p));
     fa_pass *a = new_pass(&t, p, BATCH, true), *b = new_pass(&t, q, BATCH, true);
     float *want = calloc((size_t)n, sizeof *want), *got = calloc((size_t)n, sizeof *got);
-    ck_assert_int_eq(fa_pass_mean_gradient(a, &t.input, NULL, BATCH, t.target, 1, want, NULL, NULL), FA_OK);
-    ck_assert_int_eq(fa_pass_mean_gradient(b, &t.input, NULL, BATCH, t.target, 1, got, NULL, NULL), FA_OK);
+    ck_assert_int_eq(fa_pass_mean_gradient(a, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, want, NULL, NULL), FA_OK);
+    ck_assert_int_eq(fa_pass_mean_gradient(b, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, got, NULL, NULL), FA_OK);
     ck_assert_mem_eq(got, want, (size_t)n * sizeof *got);
     free(want), free(got);
     fa_pass_destroy(a), fa_pass_destroy(b);
@@ -642,8 +642,8 @@ START_TEST(packed_weights_are_parameters)
         for (int64_t i = 0; i < n; i++) w[i] += 0.01f * (float)(i % 7 - 3), want[i] = 0;
         ck_assert_int_eq(fa_pass_set_weights(a, w, running), FA_OK);
         ck_assert_int_eq(fa_pass_set_weights(b, w, running), FA_OK);
-        ck_assert_int_eq(fa_pass_mean_gradient(a, &t.input, NULL, BATCH, t.target, 1, want, NULL, NULL), FA_OK);
-        ck_assert_int_eq(fa_pass_mean_gradient(b, &t.input, NULL, BATCH, t.target, 1, got, NULL, NULL), FA_OK);
+        ck_assert_int_eq(fa_pass_mean_gradient(a, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, want, NULL, NULL), FA_OK);
+        ck_assert_int_eq(fa_pass_mean_gradient(b, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, got, NULL, NULL), FA_OK);
         ck_assert_mem_eq(got, want, (size_t)n * sizeof *got);
         free(w), free(running), free(got), free(want);
         fa_pass_destroy(a), fa_pass_destroy(b);
@@ -678,24 +678,24 @@ START_TEST(errors_change_nothing)
     double loss = 2;
     fa_program_trained(p, w, w + n);
     memcpy(running, w + n, (size_t)s * sizeof *running);
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH - 1, t.target, 1, g, &loss, running), FA_ERR_ARGUMENT);
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH + 1, t.target, 1, g, &loss, running), FA_ERR_ARGUMENT);
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, bad, 1, g, &loss, running), FA_ERR_ARGUMENT);
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, wrong, BATCH, t.target, 1, g, &loss, running), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH - 1, &(fa_asked){.own_target = t.target}, 1, g, &loss, running), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH + 1, &(fa_asked){.own_target = t.target}, 1, g, &loss, running), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = bad}, 1, g, &loss, running), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, wrong, BATCH, &(fa_asked){.own_target = t.target}, 1, g, &loss, running), FA_ERR_ARGUMENT);
     const float kept = t.data[4];
     t.data[4] = NAN;
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, t.target, 1, g, &loss, running), FA_ERR_NOT_FINITE);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, g, &loss, running), FA_ERR_NOT_FINITE);
     t.data[4] = kept;
     for (int64_t i = 0; i < n; i++) w[i] = INFINITY;
     fa_pass_set_weights(pass, w, w + n);
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, t.target, 1, g, &loss, running), FA_ERR_NOT_FINITE);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, g, &loss, running), FA_ERR_NOT_FINITE);
     for (int64_t i = 0; i < n; i++) ck_assert(g[i] == 0);
     ck_assert(loss == 2);
     ck_assert_mem_eq(running, w + n, (size_t)s * sizeof *running);
     free(g), free(w), free(running);
     fa_pass_destroy(pass);
     pass = new_pass(&t, p, BATCH, false);
-    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, t.target, 1, NULL, NULL, NULL), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_pass_mean_gradient(pass, &t.input, NULL, BATCH, &(fa_asked){.own_target = t.target}, 1, NULL, NULL, NULL), FA_ERR_ARGUMENT);
     fa_pass_destroy(pass);
     fa_program_destroy(p);
     fa_program_destroy(plain);

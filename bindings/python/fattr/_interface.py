@@ -23,6 +23,10 @@ uint64_t fa_context_memory_used(const fa_context *context);
 uint64_t fa_context_memory_peak(const fa_context *context);
 void fa_context_memory_peak_reset(fa_context *context);
 const char *fa_context_kernels(const fa_context *context);
+const char *fa_loss_name(int32_t loss);
+int32_t fa_loss_from_name(const char *name);
+typedef struct fa_output_batch { size_t struct_size; int64_t n; int64_t length; const float *outputs; const fa_array *inputs; int64_t first; int32_t input_count; } fa_output_batch;
+typedef fa_status (*fa_output_gradient)(void *user, const fa_output_batch *batch, float *gradient);
 typedef struct fa_mechanisms fa_mechanisms;
 typedef struct fa_mechanisms_options { size_t struct_size; double linkage; double likeness; } fa_mechanisms_options;
 void fa_mechanisms_options_init(fa_mechanisms_options *options, size_t size);
@@ -84,7 +88,7 @@ fa_status fa_refset_get_id(const fa_refset *refset, int64_t index, int64_t *id);
 fa_status fa_refset_get_label(const fa_refset *refset, int64_t index, int64_t *label);
 fa_status fa_refset_digest(const fa_refset *refset, uint8_t digest[16]);
 typedef struct fa_scorer fa_scorer;
-typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; } fa_scorer_options;
+typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; } fa_scorer_options;
 void fa_scorer_options_init(fa_scorer_options *options, size_t size);
 typedef struct fa_result { double score; double p_value; int32_t flagged; int32_t no_signal; int64_t predicted; double confidence; double scores[FA_SCORE_COUNT]; const float *couplings; const float *weights; const float *residual; int64_t reference_count; int64_t signature_length; int64_t draws; } fa_result;
 fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);
@@ -98,7 +102,7 @@ typedef struct fa_sketch fa_sketch;
 const char *fa_score_name(int32_t score);
 int32_t fa_score_from_name(const char *name);
 typedef int32_t (*fa_progress)(void *user, const char *stage, int64_t done, int64_t total);
-typedef struct fa_sketch_options { size_t struct_size; int32_t k_in; int32_t k_out; double beta; double damping; double ridge; int32_t blocks; int32_t topk; const char *layers; uint64_t seed; int32_t batch; int32_t drop_misclassified; fa_progress progress; void *progress_user; uint64_t timeout_ms; const struct fa_trace_options *trace; int32_t loss; int32_t keep_moments; } fa_sketch_options;
+typedef struct fa_sketch_options { size_t struct_size; int32_t k_in; int32_t k_out; double beta; double damping; double ridge; int32_t blocks; int32_t topk; const char *layers; uint64_t seed; int32_t batch; int32_t drop_misclassified; fa_progress progress; void *progress_user; uint64_t timeout_ms; const struct fa_trace_options *trace; int32_t loss; int32_t keep_moments; fa_output_gradient output_gradient; void *output_gradient_user; } fa_sketch_options;
 void fa_sketch_options_init(fa_sketch_options *options, size_t size);
 fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 typedef struct fa_memory_estimate { size_t struct_size; uint64_t build_bytes; uint64_t sketch_bytes; uint64_t scorer_bytes; uint64_t file_bytes; uint64_t draw_bytes; } fa_memory_estimate;
@@ -163,12 +167,20 @@ CONSTANTS = {
     "FA_KERNELS_FAST": 2,
     "FA_LOG_INFO": 1,
     "FA_LOG_WARNING": 2,
+    "FA_LOSS_MARGIN": 0,
+    "FA_LOSS_CROSS_ENTROPY": 1,
+    "FA_LOSS_NEXT_TOKEN": 2,
+    "FA_LOSS_PER_TOKEN": 3,
+    "FA_LOSS_PER_PIXEL": 4,
+    "FA_LOSS_MULTI_LABEL": 5,
+    "FA_LOSS_REGRESSION": 6,
+    "FA_LOSS_EMBEDDING": 7,
+    "FA_LOSS_HOST": 8,
+    "FA_LOSS_COUNT": 9,
     "FA_DIGEST_SIZE": 16,
     "FA_BLOCKS_BOTH": 0,
     "FA_BLOCKS_PLAIN": 1,
     "FA_BLOCKS_LAYER_UNIT": 2,
-    "FA_LOSS_MARGIN": 0,
-    "FA_LOSS_CROSS_ENTROPY": 1,
     "FA_SCORE_CONE": 0,
     "FA_SCORE_SPAN": 1,
     "FA_SCORE_TOPK": 2,

@@ -83,12 +83,12 @@ def _declare() -> Tuple[Dict[str, Any], Dict[str, Any], Dict[str, Tuple[str, str
     lines = DECLARATIONS.strip().splitlines()
     handles = {m[1]: type(m[1], (ctypes.Structure,), {}) for m in map(_HANDLE.fullmatch, lines) if m}
     _TYPES.update(handles)
-    for m in filter(None, map(_CALLBACK.fullmatch, lines)):
-        if m[0].startswith("typedef"):
-            _TYPES[m[2]] = ctypes.CFUNCTYPE(_parameter(m[1]), *_parameters(m[3]))
     found = [m for m in map(_STRUCT.fullmatch, lines) if m]
     structs: Dict[str, Any] = {m[1]: type(m[1], (ctypes.Structure,), {"__doc__": "As in the public headers."}) for m in found}
     _TYPES.update(structs)
+    for m in filter(None, map(_CALLBACK.fullmatch, lines)):
+        if m[0].startswith("typedef"):
+            _TYPES[m[2]] = ctypes.CFUNCTYPE(_parameter(m[1]), *_parameters(m[3]))
     for m in found:  # after all of them are known: some point to later ones
         structs[m[1]]._fields_ = _fields(m[2])
     functions = {m[2]: (m[1], m[3]) for m in map(_FUNCTION.fullmatch, lines) if m}
