@@ -18,6 +18,10 @@ typedef struct fa_model_options {
      *  decided when the model is loaded. Copied. One input at least is to be left. NULL (default): none. */
     const fa_array *bound;
     int32_t bound_count; /**< default 0 */
+    /** Plans that fa_model_run() keeps for its next calls, one for each value and each shape of the inputs (their number included), the least recently used going
+     *  first; 1 to 1024, default 8. A plan is small, but for weights that the file holds in another form (float16, quantised), which it has as floats on
+     *  reference kernels. On fast kernels a value other than the logits takes the weights once more, packed; the last such value's are kept. */
+    int64_t plan_cache;
 } fa_model_options;
 
 /** Fills in the defaults. @param size sizeof(fa_model_options) of the caller. */
@@ -97,7 +101,8 @@ typedef struct fa_layer_info {
 FA_API fa_status fa_model_get_layer(const fa_model *model, int32_t index, fa_layer_info *info);
 
 /**
- * Runs the network and returns one of its values.
+ * Runs the network and returns one of its values. Inputs may have any size that the model leaves open; the first run at a shape plans it, later ones take that plan
+ * (`fa_model_options.plan_cache`). What a run takes beside, its values and the tensor, is allocated and freed by it.
  * @param inputs  one array per model input, `[n, ...]`; by name where `fa_array.name` is set, by position otherwise.
  * @param name    name of a node (its first output is returned) or of a value; NULL: the logits.
  * @param out     the tensor, owned by the caller; reals come as FA_FLOAT32 whatever the model declares, all else as FA_INT64.

@@ -20,6 +20,10 @@ typedef struct fa_scorer_options {
                                 *   single inputs, where making them takes as long as running them. Bytes; default 0 */
     fa_output_gradient output_gradient; /**< for a sketch of FA_LOSS_HOST, and only then: the gradient at the output; NULL (default): none */
     void *output_gradient_user;         /**< handed to output_gradient */
+    int64_t plan_cache;        /**< shapes of inputs (beyond the leading dimension) that the scorer is ready for at the same time; 1 to 1024, default 4. The references' shape is the first;
+                                *   another one, where the model leaves its dimensions open, is planned by the first call that brings it, in the place of the shape not used for longest.
+                                *   Each holds what the model's values and gradients take at that shape for one input and again for max_batch, and the sketch's projections as the
+                                *   kernels want them; for a trace sketch the weights as well. The model's own weights are shared by all */
 } fa_scorer_options;
 
 /** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */
@@ -44,7 +48,7 @@ typedef struct fa_result {
 } fa_result;
 
 /**
- * Makes a scorer. Everything that scoring needs is allocated here.
+ * Makes a scorer. Everything that scoring inputs of the references' shape needs is allocated here.
  * @param sketch,model must belong together (FA_ERR_MISMATCH); both are retained.
  * @return FA_ERR_STATE when alpha is given explicitly without calibration or a sketch of FA_LOSS_HOST finds no output_gradient, FA_ERR_ARGUMENT when alpha (the default too) < 1 / (1 + m), FA_ERR_MEMORY.
  */
@@ -54,15 +58,19 @@ FA_API fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model
 FA_API void fa_scorer_destroy(fa_scorer *scorer);
 
 /**
- * Scores one input: one forward pass, one backward pass to the earliest tapped layer, couplings, score. Allocates nothing.
- * @param inputs `[1, ...]` per model input.
+ * Scores one input: one forward pass, one backward pass to the earliest tapped layer, couplings, score. Allocates nothing, unless the inputs have a shape that is not
+ * among the `plan_cache` last ones: then a plan for it is made first (time as for fa_scorer_create() without the sketch), and kept. The result does not depend on
+ * which shapes came before. On failure the scorer is as it was.
+ * @param inputs `[1, ...]` per model input, of any size that the model takes: longer sequences or larger images than the references' are as good.
  * @param result filled in on success.
- * @return FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE, FA_ERR_ARGUMENT.
+ * @return FA_ERR_SHAPE (a shape the model does not take; the message names the input or the node), FA_ERR_DTYPE, FA_ERR_NOT_FINITE, FA_ERR_ARGUMENT; for a new shape FA_ERR_MEMORY
+ *         and FA_ERR_LIMIT.
  */
 FA_API fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *result);
 
 /**
- * Scores `n` inputs `[n, ...]` in one pass; fewer than three quarters of max_batch go one by one, which is then cheaper. Allocates nothing.
+ * Scores `n` inputs `[n, ...]` in one pass; fewer than three quarters of max_batch go one by one, which is then cheaper. Allocates nothing but for a new
+ * shape, as fa_score().
  * Equal to `n` calls of fa_score() within 1e-5.
  * @param results `[n]`, filled in on success; their arrays hold until the next call.
  * @param n       1 to max_batch; beyond that FA_ERR_LIMIT.
@@ -82,7 +90,7 @@ typedef struct fa_score_timing {
 
 FA_API fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing);
 
-/** FLOPs of one input, as planned from shapes: forward, and the whole score without couplings and solver. Either pointer may be NULL. */
+/** FLOPs of one input of the references' shape, as planned: forward, and the whole score without couplings and solver. Either pointer may be NULL. */
 FA_API fa_status fa_scorer_get_flops(const fa_scorer *scorer, double *forward, double *score);
 
 #endif

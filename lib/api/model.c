@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PLANS 8 /* default of fa_model_options.plan_cache */
+
 static const fa_model_options defaults = {.struct_size = sizeof defaults};
 
 void fa_model_options_init(fa_model_options *options, size_t size)
@@ -92,6 +94,7 @@ static void describe(fa_model *m)
 static void destroy(fa_model *m)
 {
     fa_context *context = m->context;
+    fa_run_plans_destroy(m->plans);
     fa_program_destroy(m->program);
     if (m->graph != m->read && !m->host) fa_graph_destroy(m->graph);
     fa_graph_destroy(m->read);
@@ -105,10 +108,12 @@ static fa_status fill(fa_model *m, const fa_model_options *o)
 {
     if (o->bound_count < 0) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound_count: %d is negative", o->bound_count);
     if (o->bound_count && !o->bound) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound is NULL");
+    if (o->plan_cache < 0 || o->plan_cache > 1024) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.plan_cache: %lld is not in 1 to 1024", (long long)o->plan_cache);
     if (!m->host) FA_TRY(fa_plan_check_ops(m->graph, &fa_op_table_f32));
     if (o->bound_count) FA_TRY(fa_graph_bind(m->read, o->bound, o->bound_count, &m->graph));
     FA_TRY(find_logits(m->graph, o->output, &m->logits));
     FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create(m->graph, m->logits, m->context->kernels, &m->program));
+    FA_TRY(fa_run_plans_create(m->context, m->graph, m->program, m->logits, o->plan_cache ? (int32_t)o->plan_cache : PLANS, &m->plans));
     const fa_graph *g = m->graph;
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);
     if (!names) return FA_ERR_MEMORY;

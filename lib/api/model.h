@@ -3,6 +3,7 @@
 #define FA_API_MODEL_H
 
 #include "backend/host.h"
+#include "backend/run_plans.h"
 #include "sketch/network.h"
 
 #include <fattr/model.h>
@@ -15,6 +16,7 @@ struct fa_model {
     fa_graph *read;      /* as the file has it; NULL with a host */
     fa_graph *graph;     /* with inputs bound; otherwise `read` itself */
     fa_program *program; /* as the passes run it */
+    fa_run_plans *plans; /* of fa_model_run(): the one part that changes, under a mutex of its own */
     int32_t logits;      /* value of `graph` */
     fa_arena arena;      /* of what `network` points to */
     fa_network network;  /* what sketches and scorers see of it */

@@ -3,11 +3,8 @@
 
 #include "api/check.h"
 #include "api/tensor.h"
-#include "backend/program.h"
 #include "base/context.h"
 #include "graph/array.h"
-#include "graph/plan.h"
-#include "ops/table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,8 +14,6 @@
 
 typedef struct request {
     const fa_model *model;
-    const fa_graph *graph; /* the model's, or a rewrite of it that still makes `value` */
-    const fa_op_table *ops;
     const fa_array *input; /* [n_input] in graph order, checked */
     fa_view *view;         /* [n_input] their shapes for the plan being made */
     int64_t n;             /* leading dimension of all of them */
@@ -64,9 +59,9 @@ static fa_status check_input(const fa_value *v, const fa_array *a, int64_t n)
     return FA_OK;
 }
 
-static fa_status plan_for(const request *r, int64_t n, fa_plan **out)
+static fa_status plan_for(const request *r, int64_t n, fa_run_plan **out)
 {
-    const fa_graph *g = r->graph;
+    const fa_graph *g = r->model->graph;
     for (int32_t i = 0; i < g->n_input; i++) {
         int64_t dim[FA_MAX_DIMS];
         memcpy(dim, r->input[i].shape, (size_t)r->input[i].ndim * sizeof dim[0]);
@@ -75,16 +70,15 @@ static fa_status plan_for(const request *r, int64_t n, fa_plan **out)
         r->view[i] = (fa_view){.dtype = declared ? declared : r->input[i].dtype};
         if (!fa_view_set_shape(&r->view[i], r->input[i].ndim, dim)) return fa_fail(FA_ERR_LIMIT, "input %d is too large", i);
     }
-    return fa_plan_create(&(fa_plan_request){.graph = g, .context = r->model->context, .ops = r->ops, .inputs = r->view, .wanted = &r->value,
-                                             .n_wanted = 1, .loss = -1}, out);
+    return fa_run_plans_get(r->model->plans, r->value, r->view, out);
 }
 
 /* Runs inputs [first, first + n), `n` as planned last, and copies the value to its place in the tensor. */
-static fa_status run_part(const request *r, const fa_plan *plan, int64_t first, int64_t n, void *to)
+static fa_status run_part(const request *r, const fa_run_plan *plan, int64_t first, int64_t n, void *to)
 {
     const fa_graph *g = r->model->graph;
     fa_run *run;
-    FA_TRY(fa_run_create(plan, r->model->context, &run));
+    FA_TRY(fa_run_create(plan->plan, r->model->context, &run));
     for (int32_t i = 0; i < g->n_input; i++) {
         const fa_view *v = &r->view[i];
         if (!fa_run_input(run, i)) continue; /* the value does not depend on this input */
@@ -107,9 +101,9 @@ static bool batched(const fa_view *one, const fa_view *many, int64_t n)
     return yes;
 }
 
-static fa_status make_tensor(const request *r, const fa_plan *plan, int64_t parts_first_dim, fa_tensor **out)
+static fa_status make_tensor(const request *r, const fa_run_plan *plan, int64_t parts_first_dim, fa_tensor **out)
 {
-    const fa_view *v = fa_plan_value(plan, r->value);
+    const fa_view *v = fa_plan_value(plan->plan, r->value);
     int64_t dim[FA_MAX_DIMS];
     memcpy(dim, v->dim, sizeof dim);
     if (parts_first_dim >= 0) dim[0] = parts_first_dim;
@@ -118,10 +112,10 @@ static fa_status make_tensor(const request *r, const fa_plan *plan, int64_t part
 }
 
 /* In parts of `chunk` inputs and one of what is left. */
-static fa_status run_parts(const request *r, const fa_plan *plan, int64_t chunk, fa_tensor **out)
+static fa_status run_parts(const request *r, const fa_run_plan *plan, int64_t chunk, fa_tensor **out)
 {
     fa_tensor *t;
-    fa_view v = *fa_plan_value(plan, r->value);
+    fa_view v = *fa_plan_value(plan->plan, r->value);
     int64_t per_input = v.dim[0] / chunk, rest = r->n % chunk;
     size_t part = (size_t)v.count * (fa_dtype_is_real(v.dtype) ? sizeof(float) : sizeof(int64_t));
     FA_TRY(make_tensor(r, plan, per_input * r->n, &t));
@@ -129,11 +123,11 @@ static fa_status run_parts(const request *r, const fa_plan *plan, int64_t chunk,
     for (int64_t i = 0; i + chunk <= r->n && status == FA_OK; i += chunk)
         status = run_part(r, plan, i, chunk, (char *)t->data + (size_t)(i / chunk) * part);
     if (rest && status == FA_OK) {
-        fa_plan *last;
+        fa_run_plan *last;
         status = plan_for(r, rest, &last);
         if (status == FA_OK) {
             status = run_part(r, last, r->n - rest, rest, (char *)t->data + (size_t)(r->n / chunk) * part);
-            fa_plan_destroy(last);
+            fa_run_plans_put(r->model->plans, last);
         }
     }
     if (status != FA_OK) {
@@ -146,12 +140,12 @@ static fa_status run_parts(const request *r, const fa_plan *plan, int64_t chunk,
 
 static fa_status run_whole(const request *r, fa_tensor **out)
 {
-    fa_plan *plan;
+    fa_run_plan *plan;
     fa_tensor *t = NULL;
     FA_TRY(plan_for(r, r->n, &plan));
     fa_status status = make_tensor(r, plan, -1, &t);
     if (status == FA_OK) status = run_part(r, plan, 0, r->n, t->data);
-    fa_plan_destroy(plan);
+    fa_run_plans_put(r->model->plans, plan);
     if (status != FA_OK) {
         fa_tensor_release(t);
         return status;
@@ -163,39 +157,21 @@ static fa_status run_whole(const request *r, fa_tensor **out)
 static fa_status run(const request *r, fa_tensor **out)
 {
     int64_t fixed = fa_graph_fixed_batch(r->model->graph), chunk = fixed ? fixed : CHUNK;
-    fa_plan *plan;
+    fa_run_plan *plan;
     fa_view one = {0};
     if (fixed && r->n % fixed)
         return fa_fail(FA_ERR_SHAPE, "%lld inputs given; the model takes %lld at a time", (long long)r->n, (long long)fixed);
     if (r->n <= chunk) return run_whole(r, out);
     if (!fixed) {
         FA_TRY(plan_for(r, 1, &plan));
-        one = *fa_plan_value(plan, r->value);
-        fa_plan_destroy(plan);
+        one = *fa_plan_value(plan->plan, r->value);
+        fa_run_plans_put(r->model->plans, plan);
     }
     FA_TRY(plan_for(r, chunk, &plan));
-    const fa_view *v = fa_plan_value(plan, r->value);
+    const fa_view *v = fa_plan_value(plan->plan, r->value);
     bool parts = fixed ? v->ndim > 0 && v->dim[0] % chunk == 0 : batched(&one, v, chunk);
     fa_status status = parts ? run_parts(r, plan, chunk, out) : run_whole(r, out);
-    fa_plan_destroy(plan);
-    return status;
-}
-
-/* On fast kernels a program of its own, which ends at the value asked for: nothing before it is fused away. */
-static fa_status run_on_kernels(request *r, fa_tensor **out)
-{
-    const fa_model *m = r->model;
-    const fa_value *v = &m->graph->value[r->value];
-    fa_program *program = NULL;
-    r->graph = m->graph;
-    r->ops = &fa_op_table_f32;
-    if (m->context->kernels == FA_KERNELS_FAST && v->producer >= 0 && !v->is_parameter) {
-        FA_TRY(fa_program_create(m->graph, r->value, FA_KERNELS_FAST, &program));
-        r->graph = program->evaluation.graph;
-        r->ops = program->ops;
-    }
-    fa_status status = run(r, out);
-    fa_program_destroy(program);
+    fa_run_plans_put(r->model->plans, plan);
     return status;
 }
 
@@ -214,7 +190,7 @@ fa_status fa_model_run(const fa_model *model, const fa_array *inputs, int32_t in
     fa_status status = ordered && r.view ? fa_network_order(&model->network, inputs, input_count, ordered) : FA_ERR_MEMORY;
     if (status == FA_OK && g->n_input) r.n = ordered[0].ndim > 0 && ordered[0].shape ? ordered[0].shape[0] : 0;
     for (int32_t i = 0; i < g->n_input && status == FA_OK; i++) status = check_input(&g->value[g->input[i]], &ordered[i], r.n);
-    if (status == FA_OK) status = model->host && r.value == model->logits ? fa_model_run_host(model, ordered, r.n, CHUNK, out) : run_on_kernels(&r, out);
+    if (status == FA_OK) status = model->host && r.value == model->logits ? fa_model_run_host(model, ordered, r.n, CHUNK, out) : run(&r, out);
     fa_arena_clear(&arena);
     return status;
 }

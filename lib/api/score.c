@@ -85,16 +85,7 @@ fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing)
 fa_status fa_scorer_get_flops(const fa_scorer *scorer, double *forward, double *score)
 {
     FA_CHECK(scorer);
-    double ahead, whole;
-    if (scorer->varied) {
-        ahead = fa_pass_flops_forward(scorer->single.tracer.pass);
-        whole = ahead * (double)(1 + scorer->sketch->body->offset[scorer->sketch->body->n_layer]);
-    } else {
-        const fa_pass *pass = scorer->single.extraction.pass;
-        ahead = fa_pass_flops_forward(pass);
-        whole = ahead + fa_pass_flops_backward(pass) + fa_extract_flops(scorer->network->program, scorer->sketch->body, pass);
-    }
-    if (forward) *forward = ahead;
-    if (score) *score = whole;
+    if (forward) *forward = scorer->flops_forward;
+    if (score) *score = scorer->flops_score;
     return FA_OK;
 }

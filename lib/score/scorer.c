@@ -19,31 +19,22 @@ static bool has_weights(int32_t score)
 size_t fa_scorer_bytes(const fa_sketch_body *b, int64_t n_reference, int32_t n_input, int64_t batch)
 {
     size_t n = (size_t)batch;
-    return sizeof(fa_scorer) + (size_t)n_input * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
+    size_t plans = FA_SCORER_PLANS * (sizeof(fa_scorer_plan) + sizeof(uint64_t)) + (FA_SCORER_PLANS + 1) * (size_t)n_input * FA_MAX_DIMS * sizeof(int64_t) + 5 * FA_ALIGN;
+    return sizeof(fa_scorer) + plans + (size_t)n_input * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
            (b->trace ? n * ((size_t)b->offset[b->n_layer] * sizeof(float) + sizeof(float) + 2 * sizeof(int64_t) + sizeof(fa_result)) + 4 * FA_ALIGN : 0) +
            5 * FA_ALIGN + fa_judge_bytes(b, n_reference, batch, 0);
-}
-
-static void lane_end(fa_context *context, fa_scorer_lane *l)
-{
-    fa_pass_destroy(l->extraction.pass);
-    fa_projector_destroy(l->projector);
-    fa_delete(context, l->extraction.scratch);
-    fa_tracer_end(&l->tracer);
 }
 
 void fa_scorer_free(fa_scorer *s)
 {
     if (!s) return;
     fa_context *c = s->context;
-    lane_end(c, &s->single);
-    lane_end(c, &s->many);
+    fa_scorer_plans_end(s);
     fa_levels_end(&s->levels);
     fa_program_destroy(s->varied);
     fa_delete(c, s->loss);
     fa_delete(c, s->column);
     fa_delete(c, s->active);
-    fa_delete(c, s->target);
     fa_delete(c, s->result);
     fa_delete(c, s->inputs);
     fa_delete(c, s->predicted);
@@ -51,60 +42,6 @@ void fa_scorer_free(fa_scorer *s)
     fa_delete(c, s->weights);
     fa_delete(c, s->residual);
     fa_delete(c, s);
-}
-
-static fa_status check_classes(const fa_sketch_body *b, const fa_pass *pass)
-{
-    const int64_t classes = fa_head_classes(fa_pass_head(pass));
-    if (classes == b->classes) return FA_OK;
-    return fa_fail(FA_ERR_MISMATCH, "the sketch was made for %lld classes; the model has %lld", (long long)b->classes, (long long)classes);
-}
-
-static fa_status trace_lane_begin(fa_scorer *s, const fa_pass_request *request, int64_t batch, fa_scorer_lane *l)
-{
-    FA_TRY(fa_tracer_begin(&l->tracer, s->context, s->varied, request->inputs, request->n_inputs, batch, request->loss));
-    l->batch = l->tracer.batch;
-    FA_TRY(check_classes(s->sketch->body, l->tracer.pass));
-    /* A batch shares what it takes to make a draw. */
-    return batch == 1 ? fa_tracer_keep(&l->tracer, s->sketch->body->offset[s->sketch->body->n_layer], s->options.draw_cache_bytes) : FA_OK;
-}
-
-static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_t batch, fa_scorer_lane *l)
-{
-    if (s->varied) return trace_lane_begin(s, request, batch, l);
-    const fa_program *program = s->network->program;
-    const fa_sketch_body *b = s->sketch->body;
-    fa_pass_request r = *request;
-    r.batch = batch;
-    FA_TRY(fa_pass_create(&r, &l->extraction.pass));
-    FA_TRY(check_classes(b, l->extraction.pass));
-    FA_TRY(fa_projector_create(s->context, program, b, l->extraction.pass, &l->projector));
-    l->extraction.projector = l->projector;
-    l->extraction.scratch = fa_new_uncleared(s->context, fa_extract_scratch(program, b, l->extraction.pass));
-    l->batch = fa_pass_batch(l->extraction.pass);
-    return l->extraction.scratch ? FA_OK : FA_ERR_MEMORY;
-}
-
-static fa_status lanes_begin(fa_scorer *s, fa_arena *arena)
-{
-    const fa_sketch_body *b = s->sketch->body;
-    const fa_program *program = s->network->program;
-    fa_array *inputs = fa_arena_array(arena, (size_t)b->n_input, sizeof *inputs);
-    int64_t *shapes = fa_arena_array(arena, (size_t)b->n_input * FA_MAX_DIMS, sizeof *shapes);
-    bool *tapped = fa_arena_array(arena, (size_t)fa_program_layer_count(program) + 1, sizeof *tapped);
-    if (!inputs || !shapes || !tapped) return FA_ERR_MEMORY;
-    if (b->trace) FA_TRY(fa_trace_program(s->network, b->trace, &s->varied));
-    else fa_body_taps(program, b, tapped);
-    for (int32_t i = 0; i < b->n_input; i++) {
-        int64_t *shape = shapes + i * FA_MAX_DIMS;
-        shape[0] = 1;
-        for (int32_t d = 0; d < b->input[i].ndim; d++) shape[d + 1] = b->input[i].dim[d];
-        inputs[i] = (fa_array){.shape = shape, .ndim = b->input[i].ndim + 1, .dtype = b->input[i].dtype};
-    }
-    fa_pass_request request = {.program = program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = tapped,
-                               .loss = b->options.loss, .output_gradient = s->options.output_gradient, .output_gradient_user = s->options.output_gradient_user};
-    FA_TRY(lane_begin(s, &request, 1, &s->single));
-    return s->options.max_batch > 1 ? lane_begin(s, &request, s->options.max_batch, &s->many) : FA_OK;
 }
 
 static fa_status check_alpha(const fa_sketch *sketch, fa_scorer_options *o)
@@ -124,6 +61,8 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
 {
     if (o->max_batch == 0) o->max_batch = 1;
     if (o->max_batch < 1 || o->max_batch > 4096) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.max_batch: %d is not in 1 to 4096", o->max_batch);
+    if (o->plan_cache == 0) o->plan_cache = FA_SCORER_PLANS;
+    if (o->plan_cache < 1 || o->plan_cache > 1024) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.plan_cache: %lld is not in 1 to 1024", (long long)o->plan_cache);
     if (o->score < 0 || o->score >= FA_SCORE_COUNT) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: %d is none of FA_SCORE_...", o->score);
     if (!(fa_body_scores(sketch->body) & FA_WANT(o->score)))
         return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: a %s sketch has no score '%s'",
@@ -154,19 +93,16 @@ static fa_status fill_trace(fa_scorer *s)
     s->loss = fa_new_array(s->context, n * (size_t)b->offset[b->n_layer], sizeof *s->loss);
     s->column = fa_new_array(s->context, n, sizeof *s->column);
     s->active = fa_new_array(s->context, n, sizeof *s->active);
-    s->target = fa_new_array(s->context, n * (size_t)fa_pass_head(s->single.tracer.pass)->positions, sizeof *s->target);
     s->result = fa_new_array(s->context, n, sizeof *s->result);
-    return s->loss && s->column && s->active && s->target && s->result ? FA_OK : FA_ERR_MEMORY;
+    return s->loss && s->column && s->active && s->result ? FA_OK : FA_ERR_MEMORY;
 }
 
 static fa_status fill(fa_scorer *s)
 {
     const fa_sketch_body *b = s->sketch->body;
     size_t n = (size_t)s->options.max_batch;
-    fa_arena arena = {.context = s->context};
-    fa_status status = lanes_begin(s, &arena);
-    fa_arena_clear(&arena);
-    FA_TRY(status);
+    if (b->trace) FA_TRY(fa_trace_program(s->network, b->trace, &s->varied));
+    FA_TRY(fa_scorer_plans_begin(s));
     FA_TRY(fa_levels_begin(&s->levels, s->sketch, s->options.max_batch, s->want, s->options.score, s->options.alpha, s->options.confidence));
     FA_TRY(fill_trace(s));
     s->inputs = fa_new_array(s->context, (size_t)b->n_input, sizeof *s->inputs);

@@ -2,6 +2,7 @@
 #ifndef FA_SCORE_SCORER_H
 #define FA_SCORE_SCORER_H
 
+#include "base/lru.h"
 #include "score/levels.h"
 #include "sketch/extract.h"
 #include "sketch/tracer.h"
@@ -16,6 +17,14 @@ typedef struct fa_scorer_lane {
     int64_t batch;
 } fa_scorer_lane;
 
+#define FA_SCORER_PLANS 4 /* default of plan_cache */
+
+/* The network for inputs of one shape. `many` is empty at max_batch 1. */
+typedef struct fa_scorer_plan {
+    fa_scorer_lane single, many;
+    int64_t *target; /* trace sketches: [max_batch, positions] classes at the trained weights */
+} fa_scorer_plan;
+
 struct fa_scorer {
     fa_context *context;
     const fa_sketch *sketch; /* retained, as `model`, by the public functions */
@@ -24,13 +33,17 @@ struct fa_scorer {
     fa_scorer_options options; /* defaults filled in */
     uint32_t want;
     int64_t smallest; /* fewer go one by one: a batch costs what it costs, full or not, and an input of a full one about as much as a single one */
-    fa_scorer_lane single, many; /* `many` is empty at max_batch 1 */
+    fa_lru shapes;           /* of the inputs of each plan */
+    fa_scorer_plan *plan;    /* [shapes.slots] */
+    fa_scorer_plan *current; /* for the inputs of the current call */
+    int64_t *shape;          /* [shapes.length] of the current call */
+    bool *tapped;            /* [layers of the program]; NULL in a trace sketch */
+    double flops_forward, flops_score; /* of one input of the references' shape */
     fa_levels levels;
     fa_program *varied; /* trace sketches: the network with weights that move */
     float *loss;        /* trace sketches: [max_batch, draws] */
     float *column;      /* trace sketches: [max_batch] losses at one draw */
     int64_t *active;    /* trace sketches: [max_batch] inputs whose verdict is open */
-    int64_t *target;    /* trace sketches: [max_batch, positions] classes at the trained weights */
     fa_result *result;  /* trace sketches: [max_batch], until all inputs are settled */
     fa_array *inputs;   /* [n_input] of the current call, in graph order */
     int64_t *predicted; /* [max_batch] */
@@ -49,6 +62,12 @@ static inline const fa_level *fa_scorer_whole(const fa_scorer *s)
 /* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). */
 fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out);
 void fa_scorer_free(fa_scorer *scorer);
+
+/* scorer_plan.c. Makes the plan for the references' shape. */
+fa_status fa_scorer_plans_begin(fa_scorer *scorer);
+void fa_scorer_plans_end(fa_scorer *scorer);
+/* Sets `current` for s->inputs, and allocates only where their shape is not among those kept. A call that fails changes no plan. */
+fa_status fa_scorer_plan_for(fa_scorer *scorer);
 
 /* Scores `n` inputs in [1, max_batch]; `results` untouched on failure. */
 fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);

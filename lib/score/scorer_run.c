@@ -81,7 +81,7 @@ static fa_status trace_level(fa_scorer *s, fa_scorer_lane *l, int32_t k, int64_t
     for (int32_t c = 0; c < b->n_layer; c++)
         for (int64_t t = b->offset[c] + fa_level_draws(&s->levels, k - 1, c); t < b->offset[c] + fa_level_draws(&s->levels, k, c); t++) {
             FA_TRY(fa_tracer_set(&l->tracer, b, t));
-            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &(fa_asked){.own_target = s->target}, s->column));
+            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &(fa_asked){.own_target = s->current->target}, s->column));
             for (int64_t a = 0; a < open; a++) s->loss[s->active[a] * draws + t] = s->column[a];
         }
     return FA_OK;
@@ -101,13 +101,15 @@ static void present(fa_scorer *s, const fa_level *level, int64_t open)
 
 static fa_scorer_lane *lane_for(fa_scorer *s, int64_t n)
 {
-    return s->many.batch && n > 1 && n >= s->smallest ? &s->many : &s->single;
+    fa_scorer_plan *p = s->current;
+    return p->many.batch && n > 1 && n >= s->smallest ? &p->many : &p->single;
 }
 
 static void begin_timing(fa_scorer *s)
 {
-    s->single.tracer.draw_ns = s->single.tracer.forward_ns = 0;
-    s->many.tracer.draw_ns = s->many.tracer.forward_ns = 0;
+    fa_scorer_plan *p = s->current;
+    p->single.tracer.draw_ns = p->single.tracer.forward_ns = 0;
+    p->many.tracer.draw_ns = p->many.tracer.forward_ns = 0;
     s->timing.coupling_ns = s->timing.solve_ns = 0;
 }
 
@@ -115,7 +117,7 @@ static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
 {
     int64_t open = n;
     begin_timing(s);
-    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = s->target}));
+    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = s->current->target}));
     for (int64_t i = 0; i < n; i++) s->active[i] = i;
     for (int32_t k = 0; open; k++) {
         const fa_level *level = &s->levels.level[k];
@@ -143,8 +145,8 @@ static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
         s->timing.coupling_ns += middle - begin;
         s->timing.solve_ns += fa_now_ns() - middle;
     }
-    s->timing.forward_ns = s->single.tracer.forward_ns + s->many.tracer.forward_ns;
-    s->timing.draw_ns = s->single.tracer.draw_ns + s->many.tracer.draw_ns;
+    s->timing.forward_ns = s->current->single.tracer.forward_ns + s->current->many.tracer.forward_ns;
+    s->timing.draw_ns = s->current->single.tracer.draw_ns + s->current->many.tracer.draw_ns;
     memcpy(results, s->result, (size_t)n * sizeof *results);
     return FA_OK;
 }
@@ -165,5 +167,6 @@ static fa_status run_gradients(fa_scorer *s, fa_scorer_lane *l, fa_result *resul
 fa_status fa_scorer_run(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n)
 {
     FA_TRY(check_inputs(s, inputs, n_inputs, n));
+    FA_TRY(fa_scorer_plan_for(s));
     return s->varied ? run_traces(s, results, n) : run_gradients(s, lane_for(s, n), results, n);
 }

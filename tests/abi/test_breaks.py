@@ -11,7 +11,8 @@ import unittest
 ROOT = pathlib.Path(sys.argv.pop())
 HERE = ROOT / "tests" / "abi"
 HEADERS = re.findall(r"^#include <fattr/(\w+\.h)>", (ROOT / "include" / "fattr" / "fattr.h").read_text(), flags=re.M)
-SCORER_END = "    void *output_gradient_user;"
+SCORER_END = "} fa_scorer_options;"
+SCORER_FIELD = "    uint64_t draw_cache_bytes;"
 
 
 class Breaks(unittest.TestCase):
@@ -60,11 +61,11 @@ class Breaks(unittest.TestCase):
         self.check([], False, False)
 
     def test_growth_is_allowed(self):
-        self.check([("score.h", SCORER_END, SCORER_END + " double more;"), ("score.h", "/** Destroys the scorer", "FA_API fa_status fa_scorer_new_thing(fa_scorer *scorer);\n/** Destroys the scorer"),
+        self.check([("score.h", SCORER_END, "    double more;\n" + SCORER_END), ("score.h", "/** Destroys the scorer", "FA_API fa_status fa_scorer_new_thing(fa_scorer *scorer);\n/** Destroys the scorer"),
                     ("status.h", "#define FA_OK 0", "#define FA_OK 0\n#define FA_NEW 3")], False, False, "fa_scorer_new_thing")
 
     def test_insertion(self):
-        self.check([("score.h", SCORER_END, "    double more;\n" + SCORER_END)], True, True, "fa_scorer_options.output_gradient_user was at offset")
+        self.check([("score.h", SCORER_FIELD, "    double more;\n" + SCORER_FIELD)], True, True, "fa_scorer_options.draw_cache_bytes was at offset")
 
     def test_insertion_into_a_fixed_struct(self):
         self.check([("score.h", "    int64_t draws;", "    double more;\n    int64_t draws;")], True, True, "fa_result.draws was at offset")

@@ -95,3 +95,11 @@ write("graphs/batch_behind_lstm.onnx",
        node("Squeeze", ["yh", "zero"], ["h"]), node("Gemm", ["h", "w3"], ["last"], b"", "last"), node("Add", ["sum", "last"], ["logits"])],
       [integers("s1", [-1, 4, 64]), integers("zero", [0]), integers("one", [1]), reals("w", [1, 20, 64]), reals("u", [1, 20, 5]), reals("w2", [5, 3]), reals("w3", [5, 3])],
       [value("x", ["n", 1, 16, 16])], [value("logits", ["n", 3])])
+# Images of any size: windows that see their neighbours, and pixels on their own, whose mean does not change when the image is laid beside itself.
+for name, k in (("open_sizes", 3), ("open_pixels", 1)):
+    write(f"graphs/{name}.onnx",
+          [node("Conv", ["x", "w1", "b1"], ["c1"], ints("kernel_shape", [k, k]), "conv1"), node("Relu", ["c1"], ["r1"]),
+           node("Conv", ["r1", "w2"], ["c2"], ints("kernel_shape", [k, k]), "conv2"), node("Relu", ["c2"], ["r2"]),
+           node("GlobalAveragePool", ["r2"], ["p"]), node("Flatten", ["p"], ["q"]), node("Gemm", ["q", "w3", "b3"], ["logits"], b"", "fc")],
+          [reals("w1", [24, 2, k, k]), reals("b1", [24]), reals("w2", [32, 24, k, k]), reals("w3", [32, 4]), reals("b3", [4])],
+          [value("x", ["n", 2, "h", "w"])], [value("logits", ["n", 4])])

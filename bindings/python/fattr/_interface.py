@@ -46,7 +46,7 @@ fa_status fa_mechanisms_load_memory(const fa_sketch *sketch, const void *data, s
 typedef struct fa_detection_metrics { size_t struct_size; double auroc; double aupr; double aupr_clean; double fpr95; double der_best; double best_threshold; } fa_detection_metrics;
 fa_status fa_detection_metrics_compute(const double *clean, int64_t n_clean, const double *anomalous, int64_t n_anomalous, double acc, double asr, fa_detection_metrics *out);
 typedef struct fa_model fa_model;
-typedef struct fa_model_options { size_t struct_size; const char *output; const fa_array *bound; int32_t bound_count; } fa_model_options;
+typedef struct fa_model_options { size_t struct_size; const char *output; const fa_array *bound; int32_t bound_count; int64_t plan_cache; } fa_model_options;
 void fa_model_options_init(fa_model_options *options, size_t size);
 fa_status fa_model_load_file(fa_context *context, const char *path, const fa_model_options *options, fa_model **out);
 fa_status fa_model_load_memory(fa_context *context, const void *data, size_t size, const fa_model_options *options, fa_model **out);
@@ -88,7 +88,7 @@ fa_status fa_refset_get_id(const fa_refset *refset, int64_t index, int64_t *id);
 fa_status fa_refset_get_label(const fa_refset *refset, int64_t index, int64_t *label);
 fa_status fa_refset_digest(const fa_refset *refset, uint8_t digest[16]);
 typedef struct fa_scorer fa_scorer;
-typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; } fa_scorer_options;
+typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; int64_t plan_cache; } fa_scorer_options;
 void fa_scorer_options_init(fa_scorer_options *options, size_t size);
 typedef struct fa_result { double score; double p_value; int32_t flagged; int32_t no_signal; int64_t predicted; double confidence; double scores[FA_SCORE_COUNT]; const float *couplings; const float *weights; const float *residual; int64_t reference_count; int64_t signature_length; int64_t draws; } fa_result;
 fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);

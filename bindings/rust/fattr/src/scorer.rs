@@ -68,6 +68,11 @@ impl ScorerOptions {
         self.0.draw_cache_bytes = bytes;
         self
     }
+    /// Sizes of inputs that the scorer stays ready for, 1 to 1024; default 4. Another one is planned by the call that brings it.
+    pub fn plan_cache(mut self, sizes: i64) -> Self {
+        self.0.plan_cache = sizes;
+        self
+    }
     /// Computes the residual (with cone and span).
     pub fn residual(mut self, yes: bool) -> Self {
         self.0.want_residual = yes.into();
@@ -119,14 +124,14 @@ impl Scorer {
         let results = vec![unsafe { zeroed() }; options.0.max_batch.max(1) as usize];
         Ok(Scorer { raw, results })
     }
-    /// Scores one input, `[1, ...]` per model input. Allocates nothing.
+    /// Scores one input, `[1, ...]` per model input. Allocates nothing, unless the size is new to the scorer.
     pub fn score(&mut self, inputs: &[ArrayView<'_>]) -> Result<Scored<'_>> {
         let (data, count) = array::raw(inputs);
         // SAFETY: the scorer is borrowed for writing; the inputs are valid during the call.
         check(unsafe { sys::fa_score(self.raw.as_ptr(), data, count, &mut self.results[0]) })?;
         Ok(Scored { raw: &self.results[0] })
     }
-    /// Scores `n` inputs `[n, ...]`, at most max_batch. Allocates nothing.
+    /// Scores `n` inputs `[n, ...]`, at most max_batch. Allocates nothing, unless the size is new to the scorer.
     pub fn score_batch(&mut self, inputs: &[ArrayView<'_>]) -> Result<Batch<'_>> {
         let n = array::rows(inputs)?;
         if n > self.results.len() {
