@@ -152,7 +152,7 @@ static int64_t output_step(const follow *f, const fa_node *node, const fa_view *
     if (plain && strcmp(node->op, "Gemm") == 0 && in[0] && !step[1] && !fa_node_int(node, "transA", 0)) return rows(in[0], step[0], out);
     if (!plain && strcmp(node->op, "GemmFast") == 0) return rows(in[0], step[0], out);
     if (plain && strcmp(node->op, "Gather") == 0 && in[0] && in[1]) return gathered(f, node, in, step, out);
-    bool all_first = true, agree = plain ? !is_one_of(node, mixes) : strcmp(node->op, "ReluDone") == 0;
+    bool all_first = true, agree = plain ? !is_one_of(node, mixes) : strcmp(node->op, "ReluDone") == 0 || strcmp(node->op, "Chain") == 0;
     int64_t found = 0;
     for (int32_t i = 0; i < n_in; i++) {
         if (!step[i]) continue;

@@ -16,6 +16,7 @@
  *                  the data-gradient; weight_strides
  *   BatchNormTrainNhwc (x, scale, shift, residual?) -> y, mean, variance: normalised by the batch's own statistics; epsilon; relu as in ConvNhwc
  *   ReluDone       y = x where x already is max(0, ...); backward is Relu's. It is what gives a tap the gradient before the activation
+ *   Chain          functions of each element one after the other (kernels/chain.h): functions [n], numbers [2 n]
  *   MaxPoolNhwc, AveragePoolNhwc, GlobalMaxPoolNhwc, GlobalAveragePoolNhwc; keepdims 0 (global): [n, c]
  *   ToNhwc, ToNchw, ToNhwcFlat, ToNchwFlat: the flat ones for images of one channel or one pixel, whose elements keep their order
  */
@@ -24,8 +25,8 @@
 /* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
 enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
 
-/* Beside those, fast entries for MatMul, Softmax, LayerNormalization and Gelu of the default operator set: they stand first in the table, so no rewrite is needed. */
-extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[];
+/* Beside those, fast entries for MatMul, Softmax, LayerNormalization, Gelu, Add, Sub, Mul and Div of the default operator set: they stand first in the table, so no rewrite is needed. */
+extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[], fa_fast_ops_elementwise[];
 
 extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_layout[];
 

@@ -108,7 +108,7 @@ const float *fa_fast_floats(fa_fast *f, const fa_view *view)
 
 static fa_status replace(fa_fast *f, int32_t n)
 {
-    static fa_status (*const rules[])(fa_fast *, int32_t, bool *) = {fa_fast_conv,  fa_fast_gemm,      fa_fast_join_relu, fa_fast_join_add, fa_fast_unary,
+    static fa_status (*const rules[])(fa_fast *, int32_t, bool *) = {fa_fast_conv,  fa_fast_gemm,      fa_fast_join_relu, fa_fast_join_add, fa_fast_chain, fa_fast_unary,
                                                                      fa_fast_broadcast, fa_fast_concat, fa_fast_batchnorm, fa_fast_pool,     fa_fast_mean};
     const fa_node *node = &f->base->node[n];
     bool done = node->n_out < 1 || node->out[0] < 0; /* nobody wants what the rules would make: it is computed as it stands */
@@ -133,9 +133,10 @@ static fa_status begin(fa_fast *f, int32_t logits, const int32_t *layer_node)
     f->kept = fa_arena_array(&f->work, values, sizeof *f->kept);
     f->readers = fa_arena_array(&f->work, values, sizeof *f->readers);
     f->maker = fa_arena_array(&f->work, values, sizeof *f->maker);
+    f->chain = fa_arena_array(&f->work, values, sizeof *f->chain);
     f->effect = fa_arena_array(&f->work, (size_t)g->n_node + 1, sizeof *f->effect);
     f->layer = fa_arena_array(&f->work, (size_t)f->n_layer + 1, sizeof *f->layer);
-    if (!f->image || !f->kept || !f->readers || !f->maker || !f->effect || !f->layer) return FA_ERR_MEMORY;
+    if (!f->image || !f->kept || !f->readers || !f->maker || !f->chain || !f->effect || !f->layer) return FA_ERR_MEMORY;
     for (int32_t v = 0; v < g->n_value; v++) f->image[v].twin = f->maker[v] = -1;
     for (int32_t v = 0; v < g->n_value; v++) f->image[v].exists = g->value[v].producer < 0;
     for (int32_t i = 0; i < g->n_output; i++) f->kept[g->output[i]] = true;

@@ -4,6 +4,7 @@
 
 #include "backend/rewrite.h"
 #include "graph/edit.h"
+#include "kernels/chain.h"
 
 /*
  * State of the rewrite onto fast kernels. A value of the old graph that is an image, [n, c, h, w], gets a twin in the new one, [n, h, w, c], as soon
@@ -22,6 +23,14 @@ typedef struct fa_window_effect {
     int64_t grow_h, stride_h, grow_w, stride_w; /* (in + grow - 1) / stride + 1 outputs */
 } fa_window_effect;
 
+/* A value of the old graph that is made by a Chain of the new one. */
+typedef struct fa_chain_of {
+    int32_t source; /* the value that the steps are applied to */
+    int32_t node;   /* in the new graph */
+    int32_t n_step; /* 0: there is no chain */
+    fa_chain_step step[FA_CHAIN_MOST];
+} fa_chain_of;
+
 typedef struct fa_fast {
     const fa_graph *base;
     fa_edit edit;
@@ -30,6 +39,7 @@ typedef struct fa_fast {
     bool *kept;        /* [base->n_value] graph outputs and logits: not to be fused away */
     int32_t *readers;  /* [base->n_value] nodes of base that read it, as often as they do */
     int32_t *maker;    /* [base->n_value] ConvNhwc or GemmFast of the new graph that a Relu or an Add may still be joined to, or -1 */
+    fa_chain_of *chain; /* [base->n_value] */
     int32_t *layer;    /* [n_layer] node of each layer in the edit */
     int32_t n_layer;
     fa_window_effect *effect;
@@ -56,6 +66,9 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done);
 fa_status fa_fast_gemm(fa_fast *f, int32_t n, bool *done);
 fa_status fa_fast_join_relu(fa_fast *f, int32_t n, bool *done);
 fa_status fa_fast_join_add(fa_fast *f, int32_t n, bool *done);
+
+/* fast_chain.c: the same for functions of one number. */
+fa_status fa_fast_chain(fa_fast *f, int32_t n, bool *done);
 
 /* fast_images.c: the same for nodes that work on images without weights. */
 fa_status fa_fast_unary(fa_fast *f, int32_t n, bool *done);

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/fast_ops.h"
+#include "kernels/broadcast.h"
+#include "kernels/chain.h"
+#include "ops/table.h"
+
+#include <string.h>
+
+/* Add, Sub, Mul and Div of reals, and chains of functions of one number. */
+
+/* Sums of two tensors and the like are prepared by the reference operators, which keep integers. */
+typedef struct pair {
+    const fa_op *reference;
+    const fa_walk *walk; /* the reference's: over output, input 0 and input 1 */
+    fa_walk blocks;      /* the same over blocks of rows */
+    int64_t rows;
+    int32_t op;
+    bool fits;
+} pair;
+
+static const fa_broadcast_kernels *kernels(void)
+{
+    return fa_broadcast_kernels_for(fa_kernels_isa());
+}
+
+static fa_status prepare(fa_op_setup *s, int32_t op)
+{
+    pair *p = fa_arena_new(s->arena, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    p->reference = fa_op_find(&fa_op_table_f32, s->node);
+    FA_TRY(p->reference->prepare(s));
+    p->walk = s->params;
+    p->op = op;
+    p->fits = fa_dtype_is_real(s->out[0].dtype) && !p->walk->empty && p->walk->row_step[1] <= 1 && p->walk->row_step[2] <= 1 && kernels();
+    p->blocks = *p->walk;
+    p->rows = 1;
+    if (p->walk->ndim > 1) {
+        p->blocks.ndim--;
+        p->rows = p->walk->dim[p->walk->ndim - 2];
+    }
+    s->params = p;
+    return FA_OK;
+}
+
+#define PREPARE(id, op)                                                                                                                                  \
+    static fa_status id##_prepare(fa_op_setup *s)                                                                                                        \
+    {                                                                                                                                                    \
+        return prepare(s, op);                                                                                                                           \
+    }
+PREPARE(add, FA_PAIR_ADD)
+PREPARE(sub, FA_PAIR_SUB)
+PREPARE(mul, FA_PAIR_MUL)
+PREPARE(div, FA_PAIR_DIV)
+
+static fa_op_call as_reference(const fa_op_call *call)
+{
+    fa_op_call c = *call;
+    c.params = ((const pair *)call->params)->walk;
+    return c;
+}
+
+/* From row to row of a block. */
+static int64_t row_step(const pair *p, int32_t operand)
+{
+    return p->walk->ndim > 1 ? p->walk->step[operand][p->walk->ndim - 2] : 0;
+}
+
+static fa_operand operand(const pair *p, const fa_op_call *call, const fa_walk_place *place, int32_t i)
+{
+    return (fa_operand){fa_real_at(call->in[i]->data, place->at[i + 1]), row_step(p, i + 1), p->walk->row_step[i + 1]};
+}
+
+static void forward(const fa_op_call *call)
+{
+    const pair *p = call->params;
+    const fa_broadcast_kernels *k = kernels();
+    fa_walk_place at;
+    if (!p->fits) {
+        const fa_op_call c = as_reference(call);
+        p->reference->forward(&c);
+        return;
+    }
+    FA_WALK_ROWS(&p->blocks, at)
+        k->pair(p->op, p->rows, p->walk->row, operand(p, call, &at, 0), operand(p, call, &at, 1), (float *)call->out[0]->data + at.at[0]);
+}
+
+/* Of input i: g, -g, g times or by the other input, added up where the input was stretched. */
+static void side(const pair *p, const fa_op_call *call, int32_t i)
+{
+    static const float one = 1, minus_one = -1;
+    const fa_broadcast_kernels *k = kernels();
+    const bool whole = call->in[i]->count == call->out[0]->count, divide = p->op == FA_PAIR_DIV, add = call->accumulate[i];
+    float *to = call->grad_in[i];
+    fa_walk_place at;
+    if (!whole && !add) memset(to, 0, (size_t)call->in[i]->count * sizeof *to);
+    FA_WALK_ROWS(&p->blocks, at)
+    {
+        const float *g = (const float *)call->grad_out[0] + at.at[0];
+        fa_operand a = {p->op == FA_PAIR_SUB && i ? &minus_one : &one, 0, 0};
+        if (p->op >= FA_PAIR_MUL) a = operand(p, call, &at, !i);
+        if (whole) k->product(divide, p->rows, p->walk->row, g, a, to + at.at[i + 1], add);
+        else k->reduce(divide, p->rows, p->walk->row, g, a, to + at.at[i + 1], row_step(p, i + 1), p->walk->row_step[i + 1]);
+    }
+}
+
+static void backward(const fa_op_call *call)
+{
+    const pair *p = call->params;
+    if (!p->fits || (p->op == FA_PAIR_DIV && call->grad_in[1])) { /* a divisor's gradient is rare */
+        const fa_op_call c = as_reference(call);
+        p->reference->backward(&c);
+        return;
+    }
+    for (int32_t i = 0; i < 2; i++)
+        if (call->grad_in[i]) side(p, call, i);
+}
+
+typedef struct chain {
+    int32_t n_step;
+    fa_chain_step step[FA_CHAIN_MOST];
+} chain;
+
+static fa_status chain_prepare(fa_op_setup *s)
+{
+    const fa_view *x = s->in[0];
+    int64_t count;
+    const int64_t *function = fa_node_ints(s->node, "functions", &count);
+    const fa_attr *numbers = fa_node_attr(s->node, "numbers");
+    if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "input 0 is %s, not a real type", fa_dtype_name(x->dtype));
+    chain *c = fa_arena_new(s->arena, sizeof *c);
+    if (!c) return FA_ERR_MEMORY;
+    c->n_step = (int32_t)count;
+    for (int32_t k = 0; k < c->n_step; k++) c->step[k] = (fa_chain_step){(int32_t)function[k], numbers->floats[2 * k], numbers->floats[2 * k + 1]};
+    s->params = c;
+    return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);
+}
+
+static void chain_forward(const fa_op_call *call)
+{
+    const chain *c = call->params;
+    fa_chain_kernels_best()->forward(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->out[0]->data);
+}
+
+static void chain_backward(const fa_op_call *call)
+{
+    const chain *c = call->params;
+    fa_chain_kernels_best()->gradient(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+}
+
+#define PAIR(name_, in_, id)                                                                                                                             \
+    {                                                                                                                                                    \
+        .name = name_, .domain = "", .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = in_, .prepare = id##_prepare, .forward = forward, \
+        .backward = backward                                                                                                                             \
+    }
+
+const fa_op fa_fast_ops_elementwise[] = {
+    PAIR("Add", 0, add),
+    PAIR("Sub", 0, sub),
+    PAIR("Mul", 3, mul),
+    PAIR("Div", 3, div),
+    {.name = "Chain", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = 1, .prepare = chain_prepare, .forward = chain_forward,
+     .backward = chain_backward},
+    {0},
+};
