@@ -100,6 +100,48 @@ static bool set_window(const fa_node *node, fa_conv_geometry *g)
     return true;
 }
 
+/* Windows side by side over an image that nothing has brought channels-last yet, as a vision transformer cuts it up: each is a row that a matrix multiplies. */
+static bool is_patchwise(const fa_fast *f, const fa_node *node, const fa_view *w)
+{
+    int64_t count;
+    const int64_t *stride = fa_node_ints(node, "strides", &count), *dilation = fa_node_ints(node, "dilations", &count), *pad = fa_node_ints(node, "pads", &count);
+    const char *mode = fa_node_string(node, "auto_pad", "NOTSET");
+    if (!stride || stride[0] != w->dim[2] || stride[1] != w->dim[3] || w->dim[2] * w->dim[3] < 2 || fa_node_int(node, "group", 1) != 1) return false;
+    for (int i = 0; i < 2; i++)
+        if ((dilation && dilation[i] != 1) || (pad && strcmp(mode, "VALID") != 0 && (pad[i] || pad[i + 2]))) return false;
+    return strncmp(mode, "SAME", 4) != 0 && w->dim[1] * w->dim[2] * w->dim[3] <= INT32_MAX && f->image[node->in[0]].twin < 0;
+}
+
+/* The patches as images of [c * kh * kw] channels, and a kernel of 1. */
+static fa_status cut_patches(fa_fast *f, int32_t n, fa_conv_geometry *g, weights *w, int32_t *x)
+{
+    const fa_node *node = &f->base->node[n];
+    int32_t patches;
+    FA_TRY(fa_edit_value(&f->edit, f->base->value[node->in[0]].name, FA_FLOAT32, x));
+    FA_TRY(fa_edit_node(&f->edit, node->name, "Patches", FA_FAST_DOMAIN, 1, 1, 1, 1, &patches));
+    f->edit.graph->node[patches].in[0] = node->in[0];
+    f->edit.graph->node[patches].out[0] = *x;
+    f->edit.graph->node[patches].n_attr = 0;
+    FA_TRY(set_ints(f, patches, 0, "kernel_shape", 2, (int64_t[]){g->kh, g->kw}));
+    *g = (fa_conv_geometry){g->c * g->kh * g->kw, 1, 1, g->out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    w->stride_in = 1;
+    return FA_OK;
+}
+
+/* A kernel of 1 has no window: those attributes go. */
+static void drop_window(fa_fast *f, int32_t node)
+{
+    static const char *const gone[] = {"kernel_shape", "strides", "pads", "dilations", "auto_pad"};
+    fa_node *to = &f->edit.graph->node[node];
+    int32_t kept = 0;
+    for (int32_t a = 0; a < to->n_attr; a++) {
+        bool drop = false;
+        for (size_t k = 0; k < sizeof gone / sizeof *gone; k++) drop |= strcmp(to->attr[a].name, gone[k]) == 0;
+        if (!drop) to->attr[kept++] = to->attr[a];
+    }
+    to->n_attr = kept;
+}
+
 fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
 {
     const fa_node *node = &f->base->node[n];
@@ -108,16 +150,18 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     const int64_t groups = fa_node_int(node, "group", 1);
     if (!w || w->ndim != 4 || groups < 1 || w->dim[0] % groups || w->dim[1] > INT32_MAX || groups > INT32_MAX) return FA_OK;
     if (node->n_in > 2 && node->in[2] >= 0 && (!b || b->ndim != 1 || b->count != w->dim[0])) return FA_OK;
-    if (!window_fits(node, w->dim + 2)) return FA_OK;
+    const bool patchwise = is_patchwise(f, node, w);
+    if (!patchwise && !window_fits(node, w->dim + 2)) return FA_OK;
     fa_conv_geometry g = {.c = w->dim[1] * groups, .h = 1, .w = 1, .out = w->dim[0], .oh = 1, .ow = 1, .groups = groups, .kh = w->dim[2],
                           .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
-    if (!set_window(node, &g)) return FA_OK;
+    if (!patchwise && !set_window(node, &g)) return FA_OK;
     weights from = {node->in[1], NULL, w->dim[1] * w->dim[2] * w->dim[3], w->dim[2] * w->dim[3]};
     if (!f->base->value[from.value].varies && !(from.data = fa_fast_floats(f, w))) return FA_ERR_MEMORY;
     int32_t x, y, made;
-    FA_TRY(fa_fast_need_twin(f, node->in[0], g.c, &x));
+    FA_TRY(patchwise ? cut_patches(f, n, &g, &from, &x) : fa_fast_need_twin(f, node->in[0], g.c, &x));
     FA_TRY(make_layer(f, n, "ConvNhwc", &g, &from, &made));
-    const int32_t space = fa_fast_window_space(f, f->image[node->in[0]].space, node, w->dim + 2);
+    if (patchwise) drop_window(f, made);
+    const int32_t space = patchwise ? fa_fast_new_space(f) : fa_fast_window_space(f, f->image[node->in[0]].space, node, w->dim + 2);
     FA_TRY(fa_fast_new_twin(f, node->out[0], space, g.out, &y));
     fa_node *to = &f->edit.graph->node[made];
     to->in[FA_FAST_X] = x;

@@ -2,6 +2,8 @@
 #include "backend/fast_ops.h"
 #include "kernels/nhwc.h"
 
+#include <string.h>
+
 /* A batch of matrices to be transposed; rows 0 for operators that leave the order of elements alone. */
 typedef struct layout {
     int64_t n, rows, columns;
@@ -73,6 +75,52 @@ static void relu_backward(const fa_op_call *call)
     if (!no_gradient(call)) fa_relu_gradient(call->in[0]->count, call->out[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
 }
 
+/* Patches that do not overlap: images [n, c, oh * kh + ..., ow * kw + ...] as [n, oh, ow, c * kh * kw], each patch in the order of a convolution's weights. */
+typedef struct patches {
+    int64_t n, c, h, w, oh, ow, kh, kw;
+} patches;
+
+static fa_status patches_prepare(fa_op_setup *s)
+{
+    const fa_view *x = s->in[0];
+    int64_t count;
+    const int64_t *kernel = fa_node_ints(s->node, "kernel_shape", &count);
+    char text[FA_SHAPE_TEXT];
+    if (x->ndim != 4 || !fa_dtype_is_real(x->dtype) || x->dim[2] < kernel[0] || x->dim[3] < kernel[1])
+        return fa_fail(FA_ERR_SHAPE, "%s %s where images of reals, at least %lld x %lld, are taken", fa_dtype_name(x->dtype), fa_shape_text(x->ndim, x->dim, text, sizeof text),
+                       (long long)kernel[0], (long long)kernel[1]);
+    patches *p = fa_arena_new(s->arena, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    *p = (patches){x->dim[0], x->dim[1], x->dim[2], x->dim[3], x->dim[2] / kernel[0], x->dim[3] / kernel[1], kernel[0], kernel[1]};
+    s->params = p;
+    return FA_R(fa_op_set)(&s->out[0], x->dtype, 4, (int64_t[]){p->n, p->oh, p->ow, p->c * p->kh * p->kw});
+}
+
+/* The run of kw numbers in the image that is number `i` of the patches' runs. */
+static int64_t run_at(const patches *p, int64_t i)
+{
+    const int64_t ky = i % p->kh, c = i / p->kh % p->c, patch = i / p->kh / p->c, x = patch % p->ow, y = patch / p->ow % p->oh, n = patch / p->ow / p->oh;
+    return ((n * p->c + c) * p->h + y * p->kh + ky) * p->w + x * p->kw;
+}
+
+static void patches_forward(const fa_op_call *call)
+{
+    const patches *p = call->params;
+    const float *x = call->in[0]->data;
+    float *y = call->out[0]->data;
+    for (int64_t i = 0; i < p->n * p->oh * p->ow * p->c * p->kh; i++, y += p->kw) memcpy(y, x + run_at(p, i), (size_t)p->kw * sizeof *y);
+}
+
+static void patches_backward(const fa_op_call *call)
+{
+    const patches *p = call->params;
+    const float *g = call->grad_out[0];
+    float *gx = call->grad_in[0];
+    if (!call->accumulate[0]) memset(gx, 0, (size_t)call->in[0]->count * sizeof *gx);
+    for (int64_t i = 0; g && i < p->n * p->oh * p->ow * p->c * p->kh; i++, g += p->kw)
+        for (int64_t k = 0, at = run_at(p, i); k < p->kw; k++) gx[at + k] += g[k];
+}
+
 #define FAST(name_, flags_, back_out_, prepare_, forward_, backward_)                                                                                    \
     {                                                                                                                                                    \
         .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES | (flags_), .back_out = back_out_,         \
@@ -85,5 +133,6 @@ const fa_op fa_fast_ops_layout[] = {
     FAST("ToNhwcFlat", FA_OP_VIEW, 0, to_nhwc_prepare, same_forward, same_backward),
     FAST("ToNchwFlat", FA_OP_VIEW, 0, to_nchw_prepare, same_forward, same_backward),
     FAST("ReluDone", FA_OP_VIEW, 1, relu_prepare, same_forward, relu_backward),
+    FAST("Patches", 0, 0, patches_prepare, patches_forward, patches_backward),
     {0},
 };

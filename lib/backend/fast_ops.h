@@ -19,6 +19,8 @@
  *   Chain          functions of each element one after the other (kernels/chain.h): functions [n], numbers [2 n]
  *   MaxPoolNhwc, AveragePoolNhwc, GlobalMaxPoolNhwc, GlobalAveragePoolNhwc; keepdims 0 (global): [n, c]
  *   ToNhwc, ToNchw, ToNhwcFlat, ToNchwFlat: the flat ones for images of one channel or one pixel, whose elements keep their order
+ *   Patches        (images [n, c, h, w]) -> [n, h / kh, w / kw, c * kh * kw]; kernel_shape [kh, kw]: what a convolution by windows that do not overlap multiplies,
+ *                  which then is a ConvNhwc of kernel 1
  */
 #define FA_FAST_DOMAIN "fattr"
 

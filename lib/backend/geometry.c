@@ -50,6 +50,9 @@ static fa_status batch_is_elsewhere(const fa_node *node, const fa_view *v, int64
 static void convolution(const fa_node *node, const fa_view *a, const fa_view *d, bool last, fa_tap *t)
 {
     int32_t axes = a->ndim - 2, space = last ? 1 : 2, channel = last ? a->ndim - 1 : 1;
+    int64_t count;
+    const int64_t *weight = last ? fa_node_ints(node, "weight_shape", &count) : NULL;
+    if (weight) t->kh = weight[2], t->kw = weight[3]; /* 1 x 1 where patches have been cut before */
     t->c = a->dim[channel];
     t->h = axes == 2 ? a->dim[space] : 1;
     t->w = a->dim[space + axes - 1];
