@@ -89,6 +89,30 @@ static int64_t multiplied(const follow *f, const fa_view *a, int64_t step_a, con
     return step && out->count % (step * f->batch) == 0 ? step : FA_BATCH_UNKNOWN;
 }
 
+/* Attention: in one of the axes in front of its matrices, the same for queries, keys and values as their permutations show them; y is permuted back. */
+static int64_t attended(const follow *f, const fa_node *node, const fa_view *const *in, const int64_t *step, const fa_view *out)
+{
+    static const char *const name[] = {"q_perm", "k_perm", "v_perm"};
+    int64_t count, within, share = 0;
+    int32_t axis = -1;
+    if (out != fa_plan_value(f->plan, node->out[0])) return FA_BATCH_UNKNOWN;
+    for (int32_t i = 0; i < node->n_in; i++) {
+        if (!step[i]) continue;
+        const int64_t *perm = i < 3 ? fa_node_ints(node, name[i], &count) : NULL;
+        const int32_t k = axis_of(in[i], step[i], f->batch, &within), lead = out->ndim - in[i]->ndim;
+        int32_t to = k;
+        for (int32_t a = 0; perm && a < in[i]->ndim; a++)
+            if (perm[a] == k) to = a;
+        if (k < 0 || lead < 0 || to + lead >= out->ndim - 2 || (axis >= 0 && (axis != to + lead || share != within))) return FA_BATCH_UNKNOWN;
+        axis = to + lead;
+        share = within;
+    }
+    const int64_t *perm = fa_node_ints(node, "y_perm", &count);
+    for (int32_t a = 0; a < out->ndim && axis >= 0; a++)
+        if ((perm ? perm[a] : a) == axis) return share * behind(out, a);
+    return FA_BATCH_UNKNOWN;
+}
+
 /* Along one axis by indices: those behind it move. */
 static int64_t gathered(const follow *f, const fa_node *node, const fa_view *const *in, const int64_t *step, const fa_view *out)
 {
@@ -150,6 +174,7 @@ static int64_t output_step(const follow *f, const fa_node *node, const fa_view *
     if (plain && strcmp(node->op, "Transpose") == 0) return transposed(f, node, in[0], out, step[0]);
     if (plain && strcmp(node->op, "MatMul") == 0 && in[0] && in[1]) return multiplied(f, in[0], step[0], in[1], step[1], out);
     if (plain && strcmp(node->op, "Gemm") == 0 && in[0] && !step[1] && !fa_node_int(node, "transA", 0)) return rows(in[0], step[0], out);
+    if (!plain && strcmp(node->op, "Attention") == 0) return attended(f, node, in, step, out);
     if (!plain && strcmp(node->op, "GemmFast") == 0) return rows(in[0], step[0], out);
     if (plain && strcmp(node->op, "Gather") == 0 && in[0] && in[1]) return gathered(f, node, in, step, out);
     bool all_first = true, agree = plain ? !is_one_of(node, mixes) : strcmp(node->op, "ReluDone") == 0 || strcmp(node->op, "Chain") == 0;

@@ -27,8 +27,9 @@
 /* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
 enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
 
-/* Beside those, fast entries for MatMul, Softmax, LayerNormalization, Gelu, Add, Sub, Mul and Div of the default operator set: they stand first in the table, so no rewrite is needed. */
-extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[], fa_fast_ops_elementwise[];
+/* Beside those, fast entries for MatMul, Softmax, LayerNormalization, Gelu, Add, Sub, Mul and Div of the default operator set and for
+ * Attention: they stand first in the table, so no rewrite is needed. */
+extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[], fa_fast_ops_elementwise[], fa_fast_ops_attention[];
 
 extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_layout[];
 

@@ -123,7 +123,7 @@ static fa_status sweep(fa_pattern *p, const int32_t *keep, int32_t n_keep)
 
 static fa_status replace_all(fa_pattern *p)
 {
-    static fa_status (*const rules[])(fa_pattern *, int32_t, bool *) = {fa_pattern_layernorm, fa_pattern_gelu};
+    static fa_status (*const rules[])(fa_pattern *, int32_t, bool *) = {fa_pattern_layernorm, fa_pattern_gelu, fa_pattern_attention};
     for (int32_t n = 0; n < p->base->n_node; n++) {
         const fa_node *node = &p->base->node[n];
         bool done = node->domain[0] || node->n_out < 1 || node->out[0] < 0 || p->base->value[node->out[0]].is_parameter;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/fast_ops.h"
+#include "kernels/multiply.h"
+#include "kernels/rowwise.h"
+#include "ops/attention.h"
+
+#include <string.h>
+
+/* Attention head by head: a head's weights and what belongs to them stay in the second-level cache. Strides are those of the tensors as they lie, so heads are
+ * neither taken apart nor joined by copying. */
+typedef struct fast {
+    const fa_attention *shape;
+    bool fits;
+    size_t square, whole; /* bytes of a [t, s] in scratch, and of the factors' room */
+} fast;
+
+/* What a call works in. */
+typedef struct work {
+    const fast *f;
+    const fa_attention *p;
+    void *packed;
+    float *square, *factor, *addend; /* [t, s]: scores or their gradient; what Where multiplies them by and adds to them */
+    const int64_t *kept;             /* the `keep` that factor and addend are of */
+} work;
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static fa_status prepare(fa_op_setup *s)
+{
+    FA_TRY(FA_R(fa_attention_prepare)(s));
+    const fa_attention *p = s->params;
+    const fa_attention_side *side = p->side;
+    fast *f = fa_arena_new(s->arena, sizeof *f);
+    if (!f) return FA_ERR_MEMORY;
+    f->shape = p;
+    f->fits = s->node->out[0] >= 0 && s->node->out[1] >= 0 && p->d && p->e && side[FA_ATTENTION_Q].col == 1 && (side[FA_ATTENTION_K].row == 1 || side[FA_ATTENTION_K].col == 1) &&
+              side[FA_ATTENTION_V].col == 1 && p->y.col == 1 && (!s->in[FA_ATTENTION_MASK] || side[FA_ATTENTION_MASK].col == 1);
+    f->square = ((size_t)(p->t * p->s) * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
+    f->whole = most(most(fa_multiply_scratch(p->s, p->d), fa_multiply_scratch(p->d, p->s)), most(fa_multiply_scratch(p->s, p->e), fa_multiply_scratch(p->e, p->s)));
+    s->params = f;
+    s->scratch = most(s->scratch, f->whole + 3 * f->square);
+    return FA_OK;
+}
+
+static work begin(const fa_op_call *call)
+{
+    const fast *f = call->params;
+    char *at = call->scratch;
+    work w = {f, f->shape, at, (float *)(void *)(at + f->whole), (float *)(void *)(at + f->whole + f->square), (float *)(void *)(at + f->whole + 2 * f->square), NULL};
+    return w;
+}
+
+static void by_reference(const fa_op_call *call, bool backward)
+{
+    const fast *f = call->params;
+    fa_op_call c = *call;
+    c.params = f->shape;
+    if (backward) FA_R(fa_ops_attention)->backward(&c);
+    else FA_R(fa_ops_attention)->forward(&c);
+}
+
+static float *begins(const fa_op_call *call, const work *w, int32_t input, int64_t head)
+{
+    return (float *)call->in[input]->data + FA_R(fa_attention_place)(w->p, &w->p->side[input], head);
+}
+
+static float *gradient(const fa_op_call *call, const work *w, int32_t input, int64_t head)
+{
+    return call->grad_in[input] ? (float *)call->grad_in[input] + FA_R(fa_attention_place)(w->p, &w->p->side[input], head) : NULL;
+}
+
+static void multiply(const work *w, fa_multiply x)
+{
+    x.scratch = w->packed;
+    fa_multiply_run(fa_kernels_isa(), &x);
+}
+
+/* Where(keep, x, fill) as factor x + addend, made anew where the head's `keep` is another one than before; the mask is added to it. */
+static const float *choose(const fa_op_call *call, work *w, int64_t head)
+{
+    const fa_attention *p = w->p;
+    const fa_attention_side *side = &p->side[FA_ATTENTION_KEEP], *mask_side = &p->side[FA_ATTENTION_MASK];
+    if (!call->in[FA_ATTENTION_KEEP]) return NULL;
+    const int64_t *keep = (const int64_t *)call->in[FA_ATTENTION_KEEP]->data + FA_R(fa_attention_place)(p, side, head);
+    const float *mask = call->in[FA_ATTENTION_MASK] && call->in[FA_ATTENTION_MASK]->data ? begins(call, w, FA_ATTENTION_MASK, head) : NULL;
+    if (keep == w->kept && !mask) return w->factor;
+    for (int64_t i = 0; i < p->t; i++)
+        for (int64_t j = 0; j < p->s; j++) {
+            const bool kept = keep[i * side->row + j * side->col] != 0;
+            w->factor[i * p->s + j] = kept ? 1.0f : 0.0f;
+            w->addend[i * p->s + j] = (kept ? 0.0f : p->fill) + (mask ? mask[i * mask_side->row + j] : 0.0f);
+        }
+    w->kept = keep;
+    return w->factor;
+}
+
+static void times(int64_t n, const float *factor, float *x)
+{
+    for (int64_t i = 0; i < n; i++) x[i] *= factor[i];
+}
+
+static void forward(const fa_op_call *call)
+{
+    work w = begin(call);
+    const fa_attention *p = w.p;
+    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V];
+    if (!w.f->fits) {
+        by_reference(call, false);
+        return;
+    }
+    for (int64_t h = 0; h < p->heads; h++) {
+        float *weights = (float *)call->out[1]->data + h * p->t * p->s, *y = (float *)call->out[0]->data + FA_R(fa_attention_place)(p, &p->y, h);
+        const float *mask = call->in[FA_ATTENTION_MASK] ? begins(call, &w, FA_ATTENTION_MASK, h) : NULL, *factor = choose(call, &w, h);
+        multiply(&w, (fa_multiply){.m = p->t, .n = p->s, .k = p->d, .a = begins(call, &w, FA_ATTENTION_Q, h), .lda = q->row, .b = begins(call, &w, FA_ATTENTION_K, h),
+                                   .b_row = k->row, .b_col = k->col, .c = weights, .ldc = p->s});
+        if (factor) times(p->t * p->s, factor, weights);
+        fa_rowwise_for(fa_kernels_isa())->softmax(p->t, p->s, p->scale, factor ? w.addend : mask, factor ? p->s : p->side[FA_ATTENTION_MASK].row, weights, weights);
+        multiply(&w, (fa_multiply){.m = p->t, .n = p->e, .k = p->s, .a = weights, .lda = p->s, .b = begins(call, &w, FA_ATTENTION_V, h), .b_row = v->row, .b_col = 1, .c = y,
+                                   .ldc = p->y.row});
+    }
+}
+
+/* As in ops/attention.c. */
+static void backward(const fa_op_call *call)
+{
+    work w = begin(call);
+    const fa_attention *p = w.p;
+    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V];
+    if (!w.f->fits || call->grad_in[FA_ATTENTION_MASK] || call->grad_out[1] || !call->grad_out[0]) {
+        by_reference(call, true);
+        return;
+    }
+    for (int64_t h = 0; h < p->heads; h++) {
+        const float *weights = (const float *)call->out[1]->data + h * p->t * p->s, *g = (const float *)call->grad_out[0] + FA_R(fa_attention_place)(p, &p->y, h);
+        const float *factor = choose(call, &w, h), *queries = begins(call, &w, FA_ATTENTION_Q, h);
+        float *gq = gradient(call, &w, FA_ATTENTION_Q, h), *gk = gradient(call, &w, FA_ATTENTION_K, h), *gv = gradient(call, &w, FA_ATTENTION_V, h), *z = w.square;
+        if (gv)
+            multiply(&w, (fa_multiply){.m = p->s, .n = p->e, .k = p->t, .a = weights, .lda = p->s, .a_turned = true, .b = g, .b_row = p->y.row, .b_col = 1, .c = gv, .ldc = v->row,
+                                       .add = true});
+        if (!gq && !gk) continue;
+        multiply(&w, (fa_multiply){.m = p->t, .n = p->s, .k = p->e, .a = g, .lda = p->y.row, .b = begins(call, &w, FA_ATTENTION_V, h), .b_row = 1, .b_col = v->row, .c = z,
+                                   .ldc = p->s});
+        fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, p->scale, weights, z, z, false);
+        if (factor) times(p->t * p->s, factor, z);
+        if (gq)
+            multiply(&w, (fa_multiply){.m = p->t, .n = p->d, .k = p->s, .a = z, .lda = p->s, .b = begins(call, &w, FA_ATTENTION_K, h), .b_row = k->col, .b_col = k->row, .c = gq,
+                                       .ldc = q->row, .add = true});
+        if (gk && k->row == 1)
+            multiply(&w, (fa_multiply){.m = p->s, .n = p->d, .k = p->t, .a = z, .lda = p->s, .a_turned = true, .b = queries, .b_row = q->row, .b_col = 1, .c = gk, .ldc = k->col,
+                                       .add = true});
+        else if (gk)
+            multiply(&w, (fa_multiply){.m = p->d, .n = p->s, .k = p->t, .a = queries, .lda = q->row, .a_turned = true, .b = z, .b_row = p->s, .b_col = 1, .c = gk, .ldc = k->row,
+                                       .add = true});
+    }
+}
+
+const fa_op fa_fast_ops_attention[] = {
+    {.name = "Attention", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY,
+     .back_in = 1u << FA_ATTENTION_Q | 1u << FA_ATTENTION_K | 1u << FA_ATTENTION_V | 1u << FA_ATTENTION_MASK | 1u << FA_ATTENTION_KEEP, .back_out = 2, .prepare = prepare,
+     .forward = forward, .backward = backward},
+    {0},
+};
