@@ -2,11 +2,13 @@
 /* fattr.hpp over the shared library: life, both kinds of errors, callables through C, bad input. test_fattr MLP.onnx CLEAN.onnx */
 #include <fattr/fattr.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -274,6 +276,30 @@ void threads(world &w)
 
 } // namespace
 
+void gradients(world &w)
+{
+    bool fails = false;
+    fattr::output_gradient margin([&fails](const fa_output_batch &b, fattr::span<float> to) {
+        if (fails) throw std::runtime_error("not today");
+        for (std::int64_t i = 0; i < b.n; i++) {
+            const float *z = b.outputs + i * b.length;
+            const std::int64_t best = std::max_element(z, z + b.length) - z;
+            for (std::int64_t k = 0; k < b.length; k++) to[static_cast<std::size_t>(i * b.length + k)] = k == best ? -9.0f : 1.0f;
+        }
+    });
+    fattr::sketch_options o;
+    o.loss = FA_LOSS_HOST;
+    auto references = fattr::refset::create(w.context, view(w.references));
+    CHECK(thrown_by([&] { fattr::sketch::build(w.model, references, {}, o); }) == FA_ERR_STATE);
+    auto sketch = fattr::sketch::build(w.model, references, {}, margin.with(o));
+    CHECK(thrown_by([&] { fattr::scorer(sketch, w.model); }) == FA_ERR_STATE);
+    fattr::scorer ours(sketch, w.model, margin.with(fattr::scorer_options{})), plain(w.sketch, w.model);
+    images x = make_images(1, 9);
+    CHECK(std::fabs(ours.score(view(x)).score - plain.score(view(x)).score) < 1e-5);
+    fails = true;
+    CHECK(thrown_by([&] { ours.score(view(x)); }) == FA_ERR_CANCELLED && std::strstr(fa_error_message(), "not today"));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 4) return 2;
@@ -286,6 +312,7 @@ int main(int argc, char **argv)
     mechanisms(w, argv[3]);
     monitor(w, argv[3]);
     callables(w);
+    gradients(w);
     threads(w);
     fattr::context kept = w.context.share();
     { world gone = std::move(w); }

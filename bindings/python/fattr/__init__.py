@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import _native
 from .errors import (ArgumentError, CancelledError, FattrError, FileError, FormatError, InputError, InternalError, LimitError, MismatchError,
                      NoSignalError, OutOfMemoryError, StateError, UnsupportedError)
+from .loss import Loss
 from .mechanisms import Mechanism, Mechanisms
 from .model import Context, Model, default_context
 from .monitor import Monitor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .detector import Detector, Explanation
 
 __all__ = ["ArgumentError", "CancelledError", "Context", "Detector", "Explanation", "FattrError", "FileError", "FormatError", "InputError", "InternalError",
-           "LimitError", "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError",
+           "LimitError", "Loss", "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError",
            "UnsupportedError", "build_info", "default_context", "detection_metrics"]
 
 #: Version of the loaded C library.

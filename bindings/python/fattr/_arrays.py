@@ -48,10 +48,12 @@ def c_arrays(named: Named) -> Any:
     return out
 
 
-def copied(view: Any) -> "np.ndarray[Any, Any]":
-    """What an fa_array shows, as an array of Python's own."""
-    out = np.empty(view.shape[:view.ndim], DTYPE_NAMES[view.dtype])
-    ctypes.memmove(out.ctypes.data, view.data, out.nbytes)
+def copied(view: Any, first: int = 0, n: Optional[int] = None) -> "np.ndarray[Any, Any]":
+    """What an fa_array shows, or n rows of it, as an array of Python's own."""
+    shape = view.shape[:view.ndim]
+    out = np.empty(shape if n is None else [n, *shape[1:]], DTYPE_NAMES[view.dtype])
+    if out.nbytes:
+        ctypes.memmove(out.ctypes.data, view.data + first * (out.nbytes // len(out) if view.ndim else 0), out.nbytes)
     return out
 
 

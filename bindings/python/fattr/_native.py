@@ -97,6 +97,7 @@ def _declare() -> Tuple[Dict[str, Any], Dict[str, Any], Dict[str, Tuple[str, str
 
 HANDLES, STRUCTS, FUNCTIONS = _declare()
 PROGRESS = _TYPES["fa_progress"]
+OUTPUT_GRADIENT = _TYPES["fa_output_gradient"]
 _DIGEST = c_uint8 * DIGEST_SIZE
 
 

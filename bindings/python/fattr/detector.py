@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 import numpy as np
 
 from . import _native, errors
+from .loss import Loss
 from .model import Model, Path
 from .progress import Progress
 from .refset import RefSet
@@ -78,6 +79,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     max_batch : inputs that share a pass
     random_state : seed of the choice
     sketch_options : dict of Sketch.build's options
+    loss : what the output is, "margin" (class logits, the default), "next-token", "per-token", "per-pixel", "multi-label", "regression", "embedding", or a function that gives
+        the gradient at the outputs (fattr.Loss)
     progress : True for a bar, or a function; see Sketch.build
 
     Attributes
@@ -90,7 +93,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(self, model: Any = None, *, calibration: float = 0.5, method: str = "cone", alpha: float = 0.05, max_batch: int = 16,
-                 random_state: Optional[int] = 0, sketch_options: Optional[Dict[str, Any]] = None, progress: Progress = None) -> None:
+                 random_state: Optional[int] = 0, sketch_options: Optional[Dict[str, Any]] = None, progress: Progress = None, loss: Optional[Loss] = None) -> None:
         self.model = model
         self.calibration = calibration
         self.method = method
@@ -99,6 +102,7 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.sketch_options = sketch_options
         self.progress = progress
+        self.loss = loss
 
     def fit(self, X: Any, y: Any = None) -> "Detector":
         """Builds the sketch from trusted inputs: [n, features], or [n, ...] as the model takes them. y is ignored."""
@@ -117,7 +121,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         order = np.random.RandomState(self.random_state).permutation(n)
         chosen, rest = np.sort(order[held:]), np.sort(order[:held])
         references = RefSet(x[chosen], ids=chosen, context=model.context)
-        sketch = Sketch.build(model, references, RefSet(x[rest], context=model.context), progress=self.progress, **(self.sketch_options or {}))
+        sketch = Sketch.build(model, references, RefSet(x[rest], context=model.context), progress=self.progress,
+                              **({} if self.loss is None else {"loss": self.loss}), **(self.sketch_options or {}))
         return self._take(model, sketch, x[chosen])
 
     def _take(self, model: Model, sketch: Sketch, references: Optional[Array]) -> "Detector":
@@ -132,7 +137,8 @@ class Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _scorers(self) -> ScorerPool:
-        return ScorerPool(self.sketch_, self.model_, {"score": self.method, "alpha": self.alpha, "max_batch": self.max_batch})
+        return ScorerPool(self.sketch_, self.model_, {"score": self.method, "alpha": self.alpha, "max_batch": self.max_batch,
+                                                        "loss": self.loss if callable(self.loss) else None})
 
     def score_samples(self, X: Any) -> Array:
         """[n] minus the score: LOWER = more anomalous. Inputs without signal get -1, the lowest there is."""

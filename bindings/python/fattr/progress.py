@@ -11,6 +11,7 @@ import threading
 from typing import Any, Callable, Iterator, List, Optional, Union
 
 from . import _native
+from .loss import Gradient, Loss, number
 from .trace import Trace, into
 
 #: A function of (stage, done, total) whose true result cancels; True: a bar on standard error.
@@ -53,10 +54,10 @@ _running = _Running()
 
 
 @contextlib.contextmanager
-def long_options(*, progress: Progress = None, timeout: Optional[float] = None, blocks: Optional[str] = None, loss: Optional[str] = None,
+def long_options(*, progress: Progress = None, timeout: Optional[float] = None, blocks: Optional[str] = None, loss: Optional[Loss] = None,
                  layers: Optional[str] = None, trace: Trace = None, **numbers: Any) -> Iterator[Any]:
     """The C options, for one long call. Python would lose an exception raised in a callback, so they are caught and raised when the call is over."""
-    for ours in ("progress_user", "timeout_ms"):
+    for ours in ("progress_user", "timeout_ms", "output_gradient", "output_gradient_user"):
         if ours in numbers:
             raise TypeError(f"there is no option {ours!r}")
     raised: List[BaseException] = []
@@ -75,9 +76,10 @@ def long_options(*, progress: Progress = None, timeout: Optional[float] = None, 
         stack.enter_context(_held_interrupts(raised))
         try:
             o = _native.options("fa_sketch_options", progress=tick)
+            gradient = Gradient(loss, raised) if callable(loss) else None
             kept = into(o, trace)  # before the rest: a preset sets some of it
             yield _native.assign(o, layers=_native.encode(layers), blocks=None if blocks is None else _native.choice(_native.BLOCKS, "blocks", blocks),
-                                 loss=None if loss is None else _native.choice(_native.LOSSES, "loss", loss),
+                                 loss=None if loss is None else number(loss), output_gradient=gradient and gradient.c,
                                  timeout_ms=None if timeout is None else max(1, round(timeout * 1000)), **numbers)
             del kept
         except Exception:

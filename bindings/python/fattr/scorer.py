@@ -12,6 +12,7 @@ import numpy as np
 from . import _arrays, _native, errors
 from ._arrays import Inputs
 from ._native import Handle, lib
+from .loss import Gradient, Loss
 from .model import Model
 from .sketch import Sketch
 
@@ -49,16 +50,18 @@ class Scorer(Handle):
     model takes, whatever the references' was; plan_cache: sizes that the scorer stays ready for, default 4.
     For trace sketches: confidence, in (0, 1), stops before the last draw once the verdict is settled with this probability; draw_cache_bytes keeps draws
     ready to run. Their further scores are "mean_ccc" and "class_ccc".
+    loss: the function that the sketch was built with, when it was one.
     """
 
     _type = "fa_scorer"
 
     def __init__(self, sketch: Sketch, model: Model, *, score: str = "cone", alpha: Optional[float] = None, max_batch: int = 16, all_scores: bool = False,
                  residual: bool = False, confidence: Optional[float] = None, draw_cache_bytes: Optional[int] = None,
-                 plan_cache: Optional[int] = None) -> None:
+                 plan_cache: Optional[int] = None, loss: Optional[Loss] = None) -> None:
+        self._gradient = Gradient(loss, []) if callable(loss) else None
         o = _native.options("fa_scorer_options", max_batch=max_batch, score=_native.choice(_native.SCORES, "score", score), alpha=alpha,
                             all_scores=bool(all_scores), want_residual=bool(residual), confidence=confidence, draw_cache_bytes=draw_cache_bytes,
-                            plan_cache=plan_cache)
+                            plan_cache=plan_cache, output_gradient=self._gradient and self._gradient.c)
         super().__init__(lib.fa_scorer_create, sketch.handle, model.handle, ctypes.byref(o))
         self.info = sketch.info
         self._lock = threading.Lock()
@@ -94,6 +97,9 @@ class Scorer(Handle):
             try:
                 lib.fa_score_batch(held, _arrays.c_arrays(part), len(part), results, end - first)
             except errors.FattrError as e:
+                if self._gradient and self._gradient.raised:
+                    raised = self._gradient.raised.pop()
+                    raise raised from None
                 raise errors.error(e.status, f"inputs {first} to {end - 1}: {e.message}") from None if first else e
             records = np.frombuffer(results, _RECORD)
             for name in _COLUMNS:

@@ -32,7 +32,8 @@ class Sketch(Traces, Handle):
 
         references, calibration: RefSets, or what makes one; calibration inputs are trusted, held out and no references. Without them there is
         neither p-value nor verdict.
-        options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (1), blocks ("both", "plain", "layer-unit"), loss ("margin", "cross-entropy"), topk (5),
+        options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (1), blocks ("both", "plain", "layer-unit"), loss ("margin", "cross-entropy" and others, or a function:
+        fattr.Loss), topk (5),
         layers (shell patterns over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), keep_moments (False),
         timeout (seconds), and progress: True for a bar (tqdm's, where it is installed), or a function of (stage, done, total), called a few times per second: a true result
         cancels, an exception cancels and is raised here. Ctrl-C cancels too.
@@ -50,7 +51,8 @@ class Sketch(Traces, Handle):
     @classmethod
     def merge_shards(cls, model: Model, sketches: Sequence["Sketch"], references: Sequence[Any], calibration: Any = None, **options: Any) -> "Sketch":
         """The sketch of all references, from sketches built with keep_moments over parts of them, and those parts in the same order; their ids must be
-        distinct. The order of shards makes no difference. Options: batch, keep_moments, timeout, progress."""
+        distinct. The order of shards makes no difference. Options: batch, keep_moments, timeout, progress, and the
+        loss where it is a function."""
         held, *sets = _sets(model, calibration, *references)
         shards = [s.handle for s in sketches]
         if len(shards) != len(sets):
@@ -60,7 +62,7 @@ class Sketch(Traces, Handle):
                              ctypes.byref(o))
 
     def recalibrate(self, model: Model, calibration: Any, **options: Any) -> "Sketch":
-        """A sketch with the same signatures and another calibration set (None: none). Options: batch, timeout, progress."""
+        """A sketch with the same signatures and another calibration set (None: none). Options: batch, timeout, progress, and the loss where it is a function."""
         with long_options(**options) as o:
             return self._made(lib.fa_sketch_recalibrate, self.handle, model.handle, _sets(model, calibration)[0], ctypes.byref(o))
 

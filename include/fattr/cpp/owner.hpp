@@ -2,7 +2,8 @@
 #ifndef FATTR_CPP_OWNER_HPP
 #define FATTR_CPP_OWNER_HPP
 
-#include <fattr/status.h>
+#include <fattr/cpp/array.hpp>
+#include <fattr/loss.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -167,6 +168,44 @@ private:
 };
 
 } // namespace detail
+
+/** A callable f(const fa_output_batch &, span<float> gradient) behind fa_output_gradient (FA_LOSS_HOST); it may throw, which ends as FA_ERR_CANCELLED with the exception's words.
+ *  Called from several threads while a sketch is built. Stays where it is, and lives as long as the call or the scorer it is given to. */
+template <class F> class output_gradient {
+public:
+    explicit output_gradient(F f) : f_(std::move(f)) {}
+    output_gradient(const output_gradient &) = delete;
+    output_gradient &operator=(const output_gradient &) = delete;
+
+    /** Sketch or scorer options that use it. */
+    template <class Options> Options with(Options o) noexcept
+    {
+        o.output_gradient = [](void *user, const fa_output_batch *batch, float *gradient) noexcept -> fa_status {
+            return static_cast<output_gradient *>(user)->run(*batch, span<float>(gradient, static_cast<std::size_t>(batch->n * batch->length)));
+        };
+        o.output_gradient_user = this;
+        return o;
+    }
+
+private:
+    fa_status run(const fa_output_batch &batch, span<float> gradient) noexcept
+    {
+#if FATTR_EXCEPTIONS
+        try {
+            f_(batch, gradient);
+        } catch (const std::exception &e) {
+            return fa_error_set(FA_ERR_CANCELLED, e.what());
+        } catch (...) {
+            return fa_error_set(FA_ERR_CANCELLED, "it threw something that is no std::exception");
+        }
+#else
+        f_(batch, gradient);
+#endif
+        return FA_OK;
+    }
+    F f_;
+};
+
 } // namespace fattr
 
 #endif

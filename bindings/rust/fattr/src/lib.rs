@@ -31,6 +31,7 @@ mod array;
 mod context;
 mod error;
 mod ffi;
+mod loss;
 mod mechanisms;
 mod metrics;
 mod model;
@@ -43,13 +44,14 @@ mod trace;
 pub use array::{ArrayView, Element};
 pub use context::{Context, ContextOptions, Kernels};
 pub use error::{Error, Result, Status};
+pub use loss::{Loss, OutputBatch};
 pub use mechanisms::{Mechanism, Mechanisms};
 pub use metrics::{detection_metrics, DetectionMetrics};
 pub use model::{Layer, Model, ModelInfo, Node, Tensor, Value};
 pub use monitor::{Monitor, MonitorState};
 pub use refset::RefSet;
 pub use scorer::{Batch, Explanation, Explanations, Score, Scored, Scorer, ScorerOptions, Timing};
-pub use sketch::{Blocks, Loss, Reference, Sketch, SketchInfo, SketchLayer, SketchOptions};
+pub use sketch::{Blocks, Reference, Sketch, SketchInfo, SketchLayer, SketchOptions};
 pub use trace::{BatchNorm, Sampler, Storage, TraceOptions};
 
 /// The loaded library's version, "0.1.0".

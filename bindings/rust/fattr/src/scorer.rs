@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 use crate::array::{self, ArrayView};
 use crate::error::check;
+use crate::loss::{Gradient, OutputBatch};
 use crate::{ffi, Error, Model, Result, Sketch, Status};
 use fattr_sys as sys;
 use std::mem::{size_of, zeroed};
-use std::ptr::NonNull;
+use std::ptr::{null_mut, NonNull};
 
 /// The scores. All: higher = more anomalous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,14 @@ pub enum Score {
 
 /// Options of a scorer.
 #[derive(Clone, Debug)]
-pub struct ScorerOptions(sys::fa_scorer_options);
+pub struct ScorerOptions {
+    raw: sys::fa_scorer_options,
+    gradient: Option<Gradient>,
+}
+
+// SAFETY: plain numbers; the pointers in it are null until a call.
+unsafe impl Send for ScorerOptions {}
+unsafe impl Sync for ScorerOptions {}
 
 impl ScorerOptions {
     /// The defaults.
@@ -36,36 +44,41 @@ impl ScorerOptions {
         // SAFETY: all zero is a valid options struct, filled in by init.
         let mut o: sys::fa_scorer_options = unsafe { zeroed() };
         unsafe { sys::fa_scorer_options_init(&mut o, size_of::<sys::fa_scorer_options>()) };
-        ScorerOptions(o)
+        ScorerOptions { raw: o, gradient: None }
     }
     /// Inputs that share one pass, 1 to 4096; default 1; memory grows with it.
     pub fn max_batch(mut self, n: i32) -> Self {
-        self.0.max_batch = n;
+        self.raw.max_batch = n;
         self
     }
     /// What p-value and verdict refer to; default [`Score::Cone`].
     pub fn score(mut self, score: Score) -> Self {
-        self.0.score = score as i32;
+        self.raw.score = score as i32;
         self
     }
     /// Computes every score.
     pub fn all_scores(mut self, yes: bool) -> Self {
-        self.0.all_scores = yes.into();
+        self.raw.all_scores = yes.into();
         self
     }
     /// False positive rate to hold, in (0, 1); default 0.05.
     pub fn alpha(mut self, alpha: f64) -> Self {
-        self.0.alpha = alpha;
+        self.raw.alpha = alpha;
         self
     }
     /// Trace sketches: stops before the last draw once the verdict is settled with this probability, in (0, 1).
     pub fn confidence(mut self, confidence: f64) -> Self {
-        self.0.confidence = confidence;
+        self.raw.confidence = confidence;
         self
     }
     /// Trace sketches: bytes in which to keep draws ready to run.
     pub fn draw_cache_bytes(mut self, bytes: u64) -> Self {
-        self.0.draw_cache_bytes = bytes;
+        self.raw.draw_cache_bytes = bytes;
+        self
+    }
+    /// For a sketch built with [`crate::SketchOptions::output_gradient`]: the same again.
+    pub fn output_gradient(mut self, f: impl Fn(&OutputBatch<'_>, &mut [f32]) -> std::result::Result<(), String> + Send + Sync + 'static) -> Self {
+        self.gradient = Some(Gradient::new(f));
         self
     }
     /// Sizes of inputs that the scorer stays ready for, 1 to 1024; default 4. Another one is planned by the call that brings it.
@@ -75,7 +88,7 @@ impl ScorerOptions {
     }
     /// Computes the residual (with cone and span).
     pub fn residual(mut self, yes: bool) -> Self {
-        self.0.want_residual = yes.into();
+        self.raw.want_residual = yes.into();
         self
     }
 }
@@ -102,6 +115,7 @@ impl Default for ScorerOptions {
 pub struct Scorer {
     raw: NonNull<sys::fa_scorer>,
     results: Vec<sys::fa_result>,
+    _gradient: Option<Gradient>,
 }
 
 // SAFETY: C asks for one thread at a time, not for a certain one. Sync: what takes &self only reads, and scoring takes &mut self.
@@ -118,11 +132,13 @@ impl Drop for Scorer {
 impl Scorer {
     /// A scorer; all that scoring needs is allocated here.
     pub fn new(sketch: &Sketch, model: &Model, options: &ScorerOptions) -> Result<Self> {
-        // SAFETY: all pointers are valid during the call.
-        let raw = ffi::make(|out| unsafe { sys::fa_scorer_create(sketch.as_ptr(), model.as_ptr(), &options.0, out) })?;
+        let (mut o, gradient) = (options.raw, options.gradient.clone());
+        (o.output_gradient, o.output_gradient_user) = gradient.as_ref().map_or((None, null_mut()), Gradient::raw);
+        // SAFETY: all pointers are valid during the call, and the closure as long as the scorer.
+        let raw = ffi::make(|out| unsafe { sys::fa_scorer_create(sketch.as_ptr(), model.as_ptr(), &o, out) })?;
         // SAFETY: plain data.
-        let results = vec![unsafe { zeroed() }; options.0.max_batch.max(1) as usize];
-        Ok(Scorer { raw, results })
+        let results = vec![unsafe { zeroed() }; o.max_batch.max(1) as usize];
+        Ok(Scorer { raw, results, _gradient: gradient })
     }
     /// Scores one input, `[1, ...]` per model input. Allocates nothing, unless the size is new to the scorer.
     pub fn score(&mut self, inputs: &[ArrayView<'_>]) -> Result<Scored<'_>> {

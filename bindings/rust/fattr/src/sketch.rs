@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use crate::error::check;
 use crate::ffi::{self, shared, Wraps};
+use crate::loss::{Gradient, Loss, OutputBatch};
 use crate::{Context, Model, RefSet, Result, Score, TraceOptions};
 use fattr_sys as sys;
 use std::any::Any;
@@ -10,7 +11,7 @@ use std::ops::ControlFlow;
 use std::os::raw::c_char;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::path::Path;
-use std::ptr::{null, NonNull};
+use std::ptr::{null, null_mut, NonNull};
 use std::time::Duration;
 
 /// How a layer's block enters the signature.
@@ -25,22 +26,13 @@ pub enum Blocks {
     LayerUnit = sys::FA_BLOCKS_LAYER_UNIT,
 }
 
-/// The loss whose gradient at the logits a signature starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Loss {
-    /// Mean of the other logits minus that of the predicted class; default.
-    Margin = sys::FA_LOSS_MARGIN,
-    /// Cross-entropy with the predicted class.
-    CrossEntropy = sys::FA_LOSS_CROSS_ENTROPY,
-}
-
 /// Options of a sketch.
 #[derive(Clone, Debug)]
 pub struct SketchOptions {
     raw: sys::fa_sketch_options,
     layers: Option<CString>,
     trace: Option<TraceOptions>,
+    gradient: Option<Gradient>,
 }
 
 // SAFETY: plain numbers; the pointers in it are null until a call.
@@ -53,7 +45,7 @@ impl SketchOptions {
         // SAFETY: all zero is a valid options struct, filled in by init.
         let mut raw: sys::fa_sketch_options = unsafe { zeroed() };
         unsafe { sys::fa_sketch_options_init(&mut raw, size_of::<sys::fa_sketch_options>()) };
-        SketchOptions { raw, layers: None, trace: None }
+        SketchOptions { raw, layers: None, trace: None, gradient: None }
     }
     ffi::setters! {
         /// Eigenvectors kept on the input side of a layer, 1 to 256; default 16.
@@ -81,6 +73,13 @@ impl SketchOptions {
     /// Default [`Loss::Margin`].
     pub fn loss(mut self, loss: Loss) -> Self {
         self.raw.loss = loss as i32;
+        self
+    }
+    /// The gradient `[n, length]` at the outputs of a loss of one's own, which is written to the second argument; each input's is taken to unit length. Called from several
+    /// threads while building. Sets [`Loss::Host`], and is needed again to calibrate such a sketch anew, to merge it and to score ([`crate::ScorerOptions::output_gradient`]).
+    pub fn output_gradient(mut self, f: impl Fn(&OutputBatch<'_>, &mut [f32]) -> std::result::Result<(), String> + Send + Sync + 'static) -> Self {
+        self.raw.loss = Loss::Host as i32;
+        self.gradient = Some(Gradient::new(f));
         self
     }
     /// Leaves out references whose prediction is not their label.
@@ -113,6 +112,7 @@ impl SketchOptions {
         let mut raw = self.raw;
         let trace = self.trace.as_ref().map(|t| Box::new(t.raw()));
         raw.trace = trace.as_deref().map_or(null(), |t| t as *const _);
+        (raw.output_gradient, raw.output_gradient_user) = self.gradient.as_ref().map_or((None, null_mut()), Gradient::raw);
         raw.layers = self.layers.as_ref().map_or(null(), |l| l.as_ptr());
         (raw, trace)
     }
@@ -161,7 +161,7 @@ pub struct SketchInfo {
     pub reference_count: usize,
     /// Calibration inputs; 0: no p-values.
     pub calibration_count: usize,
-    /// Columns of the model's logits.
+    /// Classes or labels of the output; 0 where it has none.
     pub class_count: usize,
     /// Numbers in a signature.
     pub signature_length: usize,
@@ -196,7 +196,7 @@ pub struct SketchLayer {
 pub struct Reference {
     /// Its id.
     pub id: i64,
-    /// The model's class.
+    /// The model's class; -1 where the loss has none.
     pub predicted: i64,
     /// The true class, where it is known.
     pub label: Option<i64>,

@@ -97,6 +97,34 @@ fn sets_keep_labels_and_ids() {
 }
 
 #[test]
+fn a_gradient_of_ones_own() {
+    let w = world();
+    let margin = |b: &OutputBatch<'_>, to: &mut [f32]| {
+        for (z, g) in b.outputs.chunks(b.length).zip(to.chunks_mut(b.length)) {
+            let best = (0..z.len()).max_by(|&i, &j| z[i].total_cmp(&z[j])).ok_or("no classes")?;
+            g.fill(0.25);
+            g[best] = -2.25;
+        }
+        Ok(())
+    };
+    let shape = [40, 1, 28, 28];
+    let set = RefSet::new(&w.context, &[ArrayView::new(&w.references, &shape).unwrap()]).unwrap();
+    let ours = Sketch::build(&w.model, &set, None, &SketchOptions::new().output_gradient(margin)).unwrap();
+    let plain = Sketch::build(&w.model, &set, None, &SketchOptions::new()).unwrap();
+    assert_eq!(Scorer::new(&ours, &w.model, &ScorerOptions::new()).unwrap_err().status(), Status::State);
+    let (x, one) = (pictures(1, 5), [1, 1, 28, 28]);
+    let view = [ArrayView::new(&x, &one).unwrap()];
+    let mut scorer = Scorer::new(&ours, &w.model, &ScorerOptions::new().output_gradient(margin)).unwrap();
+    let want = Scorer::new(&plain, &w.model, &ScorerOptions::new()).unwrap().score(&view).unwrap().score();
+    let got = scorer.score(&view).unwrap();
+    assert!((got.score() - want).abs() < 1e-5 && got.predicted() == -1);
+    let error = Sketch::build(&w.model, &set, None, &SketchOptions::new().output_gradient(|_, _| Err("not today".into()))).unwrap_err();
+    assert!(error.status() == Status::Argument && error.message().contains("not today"), "{error}");
+    let error = Sketch::build(&w.model, &set, None, &SketchOptions::new().output_gradient(|_, _| panic!("lost"))).unwrap_err();
+    assert_eq!(error.status(), Status::Cancelled);
+}
+
+#[test]
 fn threads_share_a_sketch() {
     let w = world();
     let x = pictures(6, 5);
