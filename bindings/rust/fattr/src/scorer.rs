@@ -83,7 +83,7 @@ impl ScorerOptions {
     }
     /// Sizes of inputs that the scorer stays ready for, 1 to 1024; default 4. Another one is planned by the call that brings it.
     pub fn plan_cache(mut self, sizes: i64) -> Self {
-        self.0.plan_cache = sizes;
+        self.raw.plan_cache = sizes;
         self
     }
     /// Computes the residual (with cone and span).
