@@ -87,7 +87,8 @@ typedef struct fa_node_info {
 
 FA_API fa_status fa_model_get_node(const fa_model *model, int32_t index, fa_node_info *info);
 
-/** A layer with weights: convolution, fully connected or matrix product with a constant. Its weight gradient is `[out, in]` per group. */
+/** A layer with weights: convolution, fully connected, matrix product with a constant, or (behind these) an embedding, Gather of rows of a constant table by what an input says.
+ *  Its weight gradient is `[out, in]` per group; of an embedding `in` counts the table's rows. One whose table is a product's weights too has that layer's `in` and `out`. */
 typedef struct fa_layer_info {
     const char *name;   /**< the node's name, what a layer pattern is matched against */
     const char *op;

@@ -49,7 +49,7 @@ typedef struct fa_sketch_options {
     int32_t topk;           /**< k of the score `topk`; default 5 */
     const char *layers;     /**< which layers are tapped: comma-separated shell patterns over layer names, the last that matches decides, a leading '!' takes out (and as the
                              *   list's first begins with all); NULL (default): all. A shared weight is tapped at every use when one is selected */
-    uint64_t seed;          /**< of random projections (sides larger than 8192); default 0 */
+    uint64_t seed;          /**< of random projections (sides larger than 8192, rows of embeddings); default 0 */
     int32_t batch;          /**< inputs per pass while building; default 16, 1 to 4096 */
     int32_t drop_misclassified; /**< 1: references whose prediction is not their label are left out (needs labels); default 0 */
     fa_progress progress;   /**< NULL (default): none */

@@ -30,9 +30,10 @@ static fa_status set_geometry(fa_pass *p)
     for (int32_t t = 0; t < e->n_tap; t++) {
         int32_t l = e->tap_layer[t];
         const fa_node *node = &e->network->graph->node[layers->node[l]];
-        const fa_view *a = fa_plan_value(e->plan, node->in[0]), *d = fa_plan_value(e->plan, node->out[0]);
+        const int32_t from = node->in[fa_layer_input(&layers->layer[l])];
+        const fa_view *a = fa_plan_value(e->plan, from), *d = fa_plan_value(e->plan, node->out[0]);
         if (!a || !d) continue; /* the logits do not depend on this layer: never visited, no signal */
-        FA_TRY(fa_layer_geometry(&layers->layer[l], node, a, d, p->batch, step[node->in[0]], &p->geometry[l]));
+        FA_TRY(fa_layer_geometry(&layers->layer[l], node, a, d, p->batch, step[from], &p->geometry[l]));
         p->geometry[l].layer = l;
     }
     return FA_OK;
@@ -95,11 +96,12 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     p->input = fa_arena_array(&p->arena, (size_t)g->n_input + 1, sizeof *p->input);
     e->tap_layer = fa_arena_array(&p->arena, room, sizeof *e->tap_layer);
     p->geometry = fa_arena_array(&p->arena, room, sizeof *p->geometry);
-    int32_t *taps = fa_arena_array(&p->arena, room, sizeof *taps), *wanted = fa_arena_array(&p->arena, 2 * (size_t)program->norms.count + 1, sizeof *wanted), n_wanted = 0;
-    if (!p->input || !e->tap_layer || !p->geometry || !taps || !wanted) return FA_ERR_MEMORY;
+    int32_t *taps = fa_arena_array(&p->arena, room, sizeof *taps), *tap_input = fa_arena_array(&p->arena, room, sizeof *tap_input), *wanted = fa_arena_array(&p->arena, 2 * (size_t)program->norms.count + 1, sizeof *wanted), n_wanted = 0;
+    if (!p->input || !e->tap_layer || !p->geometry || !taps || !tap_input || !wanted) return FA_ERR_MEMORY;
     for (int32_t l = 0; r->tapped && l < layers->count; l++) {
         if (!r->tapped[l]) continue;
         e->tap_layer[e->n_tap] = l;
+        tap_input[e->n_tap] = fa_layer_input(&layers->layer[l]);
         taps[e->n_tap++] = layers->node[l];
     }
     wanted[n_wanted++] = program->logits;
@@ -110,7 +112,7 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     fa_view *inputs = NULL;
     FA_TRY(fa_pass_input_views(p, r, g, &inputs));
     fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = wanted, .n_wanted = n_wanted,
-                               .loss = e->n_tap || p->gradient ? program->logits : -1, .tap = taps, .n_tap = e->n_tap,
+                               .loss = e->n_tap || p->gradient ? program->logits : -1, .tap = taps, .tap_input = tap_input, .n_tap = e->n_tap,
                                .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0};
     FA_TRY(fa_plan_create(&request, &e->plan));
     const fa_view *output = fa_plan_value(e->plan, program->logits);
@@ -147,7 +149,9 @@ static void visit_tap(void *user, int32_t index, const fa_run *run, const void *
     int32_t layer = e->tap_layer[index];
     fa_tap tap = p->geometry[layer];
     tap.n = p->n;
-    tap.a = fa_run_value(run, e->network->graph->node[e->network->layers.node[layer]].in[0])->data;
+    const void *from = fa_run_value(run, e->network->graph->node[e->network->layers.node[layer]].in[tap.lookup])->data;
+    if (tap.lookup) tap.index = from;
+    else tap.a = from;
     tap.d = grad;
     p->visit(p->user, &tap);
 }

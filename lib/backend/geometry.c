@@ -71,17 +71,16 @@ static void convolution(const fa_node *node, const fa_view *a, const fa_view *d,
     t->d_h = t->ow * t->d_w;
 }
 
-/* Input i has rows [outer, i, inner] of the matrix: its positions are outer rows of inner. */
-static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, int64_t step, fa_tap *t)
+/* Input i has rows [outer, i, inner] of the matrix, `row` elements of `a` each: its positions are outer rows of inner. */
+static fa_status product(const fa_node *node, const fa_view *a, int64_t row, int64_t batch, int64_t step, fa_tap *t)
 {
-    t->c = a->ndim ? a->dim[a->ndim - 1] : 0;
-    if (!t->c || a->ndim < 2 || step <= 0 || step % t->c || a->count % (step * batch)) return batch_is_elsewhere(node, a, batch);
-    const int64_t inner = step / t->c, outer = a->count / (step * batch);
+    if (!row || step <= 0 || step % row || a->count % (step * batch)) return batch_is_elsewhere(node, a, batch);
+    const int64_t inner = step / row, outer = a->count / (step * batch);
     t->h = t->oh = outer > 1 ? outer : inner;
     t->w = t->ow = outer > 1 ? inner : 1;
     t->stride_h = t->stride_w = t->dilation_h = t->dilation_w = 1;
     t->a_c = t->d_c = 1;
-    t->a_w = t->c;
+    t->a_w = row;
     t->d_w = t->out;
     t->a_n = inner * t->a_w;
     t->d_n = inner * t->d_w;
@@ -92,12 +91,18 @@ static fa_status product(const fa_node *node, const fa_view *a, int64_t batch, i
 
 fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, int64_t step, fa_tap *out)
 {
-    fa_tap t = {.n = batch, .out = layer->out, .groups = layer->groups, .kh = layer->kh, .kw = layer->kw, .has_bias = layer->has_bias};
-    if (strncmp(node->op, "Conv", 4) == 0) {
+    fa_tap t = {.n = batch, .out = layer->out, .groups = layer->groups, .kh = layer->kh, .kw = layer->kw, .has_bias = layer->has_bias,
+                .lookup = layer->lookup, .turned = layer->turned};
+    if (layer->lookup) {
+        t.out = d->dim[d->ndim - 1];
+        t.c = layer->turned ? layer->out : layer->in;
+        FA_TRY(product(node, a, 1, batch, step, &t));
+    } else if (strncmp(node->op, "Conv", 4) == 0) {
         if (a->dim[0] != batch || d->dim[0] != batch || step != a->count / batch) return batch_is_elsewhere(node, a, batch);
         convolution(node, a, d, strcmp(node->domain, "fattr") == 0, &t);
     } else {
-        FA_TRY(product(node, a, batch, step, &t));
+        t.c = a->ndim > 1 ? a->dim[a->ndim - 1] : 0;
+        FA_TRY(product(node, a, t.c, batch, step, &t));
     }
     *out = t;
     return FA_OK;

@@ -20,6 +20,8 @@ typedef struct fa_layer {
     int64_t groups;
     bool has_bias;
     int32_t block; /* layers that share a weight share a block: index of the first of them, its own index otherwise */
+    bool lookup;   /* Gather from a table [in, out]: an input is one-hot, and comes as the index of a row for each position */
+    bool turned;   /* the table of a lookup is a product's weights too: in and out are the product's, so the gradient is on the side of `in` and the index on that of `out` */
 } fa_layer;
 
 /* One layer's taps for a batch, or (a, d NULL) its geometry. A fully connected layer is a 1 x 1 convolution over `h` positions. */
@@ -27,12 +29,14 @@ typedef struct fa_tap {
     int32_t layer;
     int64_t n;                  /* inputs in the batch */
     const float *a, *d;         /* layer input and gradient at the layer's output */
-    int64_t c, h, w;            /* input: channels of all groups, rows, columns */
-    int64_t out, oh, ow;        /* output */
+    const int64_t *index;       /* of a lookup in place of `a`, with its strides: rows of the table, from its end where negative; NULL otherwise and in a geometry */
+    int64_t c, h, w;            /* input: channels of all groups, rows, columns; of a lookup `c` is the table's rows */
+    int64_t out, oh, ow;        /* output; of a lookup `out` is the table's columns, also where it is turned */
     int64_t groups, kh, kw, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int64_t a_n, a_c, a_h, a_w; /* strides of `a` in elements */
     int64_t d_n, d_c, d_h, d_w; /* strides of `d` */
     bool has_bias;
+    bool lookup, turned;        /* as in fa_layer */
 } fa_tap;
 
 typedef void (*fa_tap_fn)(void *user, const fa_tap *tap);
@@ -40,8 +44,8 @@ typedef void (*fa_tap_fn)(void *user, const fa_tap *tap);
 /* Work on taps, by the kernels of the program. `scratch` is FA_ALIGN-aligned and of scratch() bytes. */
 typedef struct fa_tap_ops {
     size_t (*scratch)(const fa_tap *geometry, int64_t k_in, int64_t k_out);
-    /* Adds the batch's sum_i sum_p a a' to `A` [in, in] and sum_i sum_p d d' to `G` [out, out]; lower triangles; either may be NULL. Groups:
-     * `A` sums over groups. */
+    /* Adds the batch's sum_i sum_p a a' to `A` [in, in] and sum_i sum_p d d' to `G` [out, out] (sides exchanged where the tap is turned); lower triangles; either may be
+     * NULL. Groups: `A` sums over groups. */
     void (*moments)(const fa_tap *tap, float *A, float *G, void *scratch);
     /* Projections in the form that blocks() wants: p_in [in, k_in], p_out [out, k_out], row-major. */
     size_t (*packed_size)(const fa_tap *geometry, int64_t k_in, int64_t k_out);

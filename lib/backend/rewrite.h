@@ -35,7 +35,13 @@ typedef struct fa_layers {
 } fa_layers;
 fa_status fa_layers_find(const fa_graph *graph, fa_arena *arena, fa_layers *out);
 
-/* Geometry of a layer's node at concrete shapes (`a`: its input 0, in which the batch lies by `step`, see batch_place.h; `d`: its output 0). Conv is [n, c, h, w]; operators of the domain "fattr" that
+/* The input of a layer's node that is the layer's: an index where it is a lookup. */
+static inline int32_t fa_layer_input(const fa_layer *layer)
+{
+    return layer->lookup ? 1 : 0;
+}
+
+/* Geometry of a layer's node at concrete shapes (`a`: its fa_layer_input(), in which the batch lies by `step`, see batch_place.h; `d`: its output 0). Conv is [n, c, h, w]; operators of the domain "fattr" that
  * stand for it ("ConvNhwc", with explicit kernel_shape, strides, pads, dilations, group) are channels-last. */
 fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, int64_t step, fa_tap *out);
 

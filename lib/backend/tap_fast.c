@@ -17,7 +17,7 @@
 static bool is_fast(const fa_tap *t, fa_conv_geometry *g)
 {
     *g = (fa_conv_geometry){t->c, t->h, t->w, t->out, t->oh, t->ow, 1, t->kh, t->kw, t->stride_h, t->stride_w, t->dilation_h, t->dilation_w, t->pad_top, t->pad_left};
-    return t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
+    return !t->lookup && t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
            t->d_h == t->ow * t->out && t->d_n == t->oh * t->d_h && fa_conv_supported(g);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/rewrite.h"
+#include "backend/tap_lookup.h"
 
 #include <string.h>
 
@@ -36,6 +37,7 @@ static void gather_gradient(const fa_tap *t, int64_t i, int64_t y, int64_t x, fl
 
 static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
+    if (t->lookup) return fa_lookup_scratch(t, k_in, k_out);
     return (size_t)(group_in(t) + t->out + k_in + k_out) * sizeof(float);
 }
 
@@ -49,6 +51,10 @@ static void add_outer_lower(const float *v, int64_t n, float *m)
 
 static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 {
+    if (t->lookup) {
+        fa_lookup_moments(t, A, G, scratch);
+        return;
+    }
     float *patch = scratch, *d = patch + group_in(t);
     for (int64_t i = 0; i < t->n; i++)
         for (int64_t y = 0; y < t->oh; y++)
@@ -65,11 +71,16 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
+    if (t->lookup) return fa_lookup_packed_size(t, k_in, k_out);
     return (size_t)(group_in(t) * k_in + t->out * k_out) * sizeof(float);
 }
 
 static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, void *packed)
 {
+    if (t->lookup) {
+        fa_lookup_pack(t, p_in, k_in, p_out, k_out, packed);
+        return;
+    }
     float *to = packed;
     memcpy(to, p_in, (size_t)(group_in(t) * k_in) * sizeof *to);
     memcpy(to + group_in(t) * k_in, p_out, (size_t)(t->out * k_out) * sizeof *to);
@@ -87,6 +98,10 @@ static void project(const float *p, int64_t n, int64_t k, const float *v, float 
 
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
 {
+    if (t->lookup) {
+        fa_lookup_blocks(t, packed, k_in, k_out, block, stride, scratch);
+        return;
+    }
     const float *p_in = packed, *p_out = p_in + group_in(t) * k_in;
     float *patch = scratch, *d = patch + group_in(t), *u = d + t->out, *v = u + k_in;
     int64_t outs = t->out / t->groups;
@@ -107,6 +122,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
 
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
+    if (t->lookup) return fa_lookup_flops(t, k_in, k_out);
     double positions = (double)(t->oh * t->ow);
     return 2 * positions * ((double)(t->groups * group_in(t) * k_in) + (double)(t->out * k_out) + (double)(t->groups * k_in * k_out));
 }

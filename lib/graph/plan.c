@@ -256,7 +256,10 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
         if (g->value[v].is_initialiser && needed[v]) FA_TRY(load_constant(p, v));
     for (int32_t i = 0; i < r->n_wrt; i++) p->needs_grad[r->wrt[i]] = fa_dtype_is_real(p->view[r->wrt[i]].dtype);
     for (int32_t n = 0; n < g->n_node; n++) p->step[n].tap = -1;
-    for (int32_t i = 0; i < r->n_tap; i++) p->step[r->tap[i]].tap = i;
+    for (int32_t i = 0; i < r->n_tap; i++) {
+        p->step[r->tap[i]].tap = i;
+        p->step[r->tap[i]].tap_input = r->tap_input ? r->tap_input[i] : 0;
+    }
     FA_TRY(prepare_nodes(p));
     split_forward(p, p->backward);
     FA_TRY(plan_backward(p));

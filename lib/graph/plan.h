@@ -23,7 +23,8 @@ typedef struct fa_plan_request {
     const int32_t *wanted;      /* values that can be read after fa_run_forward() */
     int32_t n_wanted;
     int32_t loss;               /* value whose gradient the caller gives to fa_run_backward(), or -1: forward only */
-    const int32_t *tap;         /* nodes whose (input, gradient at output 0) the caller wants to see during backward */
+    const int32_t *tap;         /* nodes whose (one input, gradient at output 0) the caller wants to see during backward */
+    const int32_t *tap_input;   /* [n_tap] which input that is; NULL: the first of each */
     int32_t n_tap;
     const int32_t *wrt;         /* values whose gradient can be read after backward: inputs or initialisers (gradient checks, samplers) */
     int32_t n_wrt;

@@ -82,7 +82,7 @@ static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int
 {
     const fa_node *node = &p->graph->node[n];
     const fa_step *s = &p->step[n];
-    if (s->tap >= 0) use(p, first, last, node->in[0], time);
+    if (s->tap >= 0) use(p, first, last, node->in[s->tap_input], time);
     if (!s->run_backward) return;
     bool reads_first = !s->op->first_for;
     for (int32_t i = 0; i < node->n_in; i++) reads_first |= fa_op_bit(s->op->first_for, i) && s->want_grad[i];

@@ -15,6 +15,7 @@ typedef struct fa_step {
     bool folded;        /* its outputs are constants of the plan */
     bool skip_forward;  /* a view: its output lies where its input lies */
     int32_t tap;        /* index into request->tap, or -1 */
+    int32_t tap_input;  /* which input the tap reads */
     bool run_backward;  /* an input needs its gradient; a tapped node may be visited without */
     bool *want_grad;    /* [n_in] */
     bool *accumulate;   /* [n_in] not the first contribution to that gradient */

@@ -18,10 +18,10 @@ static fa_status fail_selection(const fa_program *program, const char *patterns)
                    l < layers ? ", ..." : "");
 }
 
-static fa_status set_side(fa_side *s, int64_t n, int32_t k, fa_blocks *b)
+static fa_status set_side(fa_side *s, int64_t n, int32_t k, bool one_hot, fa_blocks *b)
 {
     size_t square, triangle;
-    *s = (fa_side){.n = n, .k = k < n ? k : (int32_t)n, .random = n > FA_SIDE_MAX, .partial_at = b->partial_floats, .total_at = b->total_doubles};
+    *s = (fa_side){.n = n, .k = k < n ? k : (int32_t)n, .random = one_hot || n > FA_SIDE_MAX, .partial_at = b->partial_floats, .total_at = b->total_doubles};
     if (s->random) return FA_OK;
     square = (size_t)n * (size_t)n;
     triangle = (square + (size_t)n) / 2;
@@ -54,8 +54,8 @@ fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *o
         const fa_layer *layer = fa_program_layer(program, l);
         fa_block *block = &b.block[b.count];
         block->layer = l;
-        FA_TRY(set_side(&block->side[0], layer->in, o->k_in, &b));
-        FA_TRY(set_side(&block->side[1], layer->out, o->k_out, &b));
+        FA_TRY(set_side(&block->side[0], layer->in, o->k_in, layer->lookup, &b));
+        FA_TRY(set_side(&block->side[1], layer->out, o->k_out, false, &b));
         b.of_layer[l] = b.count++;
     }
     if (b.count == 0) return fail_selection(program, o->layers);

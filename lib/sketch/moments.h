@@ -6,7 +6,8 @@
 
 /* The first pass over the references: second moments A = mean sum_p a a' and G = mean sum_p d d' of every tapped block. */
 
-/* A side longer than this gets a random projection in place of eigenvectors, and no moment. */
+/* A side longer than this gets a random projection in place of eigenvectors, and no moment. So does the index of a lookup: its second moment is diagonal, its eigenvectors
+ * are the k most frequent rows, and no other row would leave a trace. */
 #define FA_SIDE_MAX 8192
 
 typedef struct fa_side {

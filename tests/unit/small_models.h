@@ -75,8 +75,8 @@ typedef struct net {
     uint64_t stream; /* of the next weight's numbers */
 } net;
 
-/* An input (field 11) or output (12) of floats; dimension -1 is open. */
-static inline void net_value(net *g, int field, const char *name, int ndim, const int64_t *dim)
+/* An input (field 11) or output (12); dimension -1 is open. */
+static inline void net_typed_value(net *g, int field, const char *name, int32_t dtype, int ndim, const int64_t *dim)
 {
     bytes shape = {0}, tensor = {0}, type = {0}, value = {0};
     for (int i = 0; i < ndim; i++) {
@@ -85,7 +85,7 @@ static inline void net_value(net *g, int field, const char *name, int ndim, cons
         else put_int(&d, 1, dim[i]);
         put_part(&shape, 1, &d);
     }
-    put_int(&tensor, 1, FA_FLOAT32);
+    put_int(&tensor, 1, dtype);
     put_part(&tensor, 2, &shape);
     put_part(&type, 1, &tensor);
     put_text(&value, 1, name);
@@ -95,12 +95,18 @@ static inline void net_value(net *g, int field, const char *name, int ndim, cons
 
 static inline void net_input(net *g, const char *name, int ndim, const int64_t *dim)
 {
-    net_value(g, 11, name, ndim, dim);
+    net_typed_value(g, 11, name, FA_FLOAT32, ndim, dim);
+}
+
+/* Tokens [n, length]. */
+static inline void net_tokens(net *g, const char *name, int64_t length)
+{
+    net_typed_value(g, 11, name, FA_INT64, 2, (int64_t[]){-1, length});
 }
 
 static inline void net_output(net *g, const char *name, int64_t classes)
 {
-    net_value(g, 12, name, 2, (int64_t[]){-1, classes});
+    net_typed_value(g, 12, name, FA_FLOAT32, 2, (int64_t[]){-1, classes});
 }
 
 /* Seeded normal numbers times `scale`, [rows, columns], or [rows] for columns 0. */
@@ -134,13 +140,20 @@ static inline void net_node(net *g, const char *op, const char *a, const char *b
     put_part(&g->graph, 1, &n);
 }
 
-static inline fa_status net_load(net *g, fa_context *context, fa_model **out)
+/* The file; its `data` is the caller's to free. */
+static inline bytes net_file(net *g)
 {
     bytes model = {0}, set = {0};
     put_int(&model, 1, 8);
     put_int(&set, 2, 13);
     put_part(&model, 8, &set);
     put_part(&model, 7, &g->graph);
+    return model;
+}
+
+static inline fa_status net_load(net *g, fa_context *context, fa_model **out)
+{
+    bytes model = net_file(g);
     fa_status status = fa_model_load_memory(context, model.data, model.n, NULL, out);
     free(model.data);
     return status;

@@ -140,7 +140,7 @@ START_TEST(models)
     static const struct {
         const char *path;
         int32_t layers;
-    } known[] = {{FA_SOURCE_ROOT "/tests/data/graphs/gpt.onnx", 5}, {FA_SOURCE_ROOT "/tests/data/graphs/bert.onnx", 8}};
+    } known[] = {{FA_SOURCE_ROOT "/tests/data/graphs/gpt.onnx", 6}, {FA_SOURCE_ROOT "/tests/data/graphs/bert.onnx", 9}};
     fa_model *m;
     fa_model_info info = {.struct_size = sizeof info};
     ck_assert_msg(fa_model_load_file(context, known[_i].path, NULL, &m) == FA_OK, "%s", fa_error_message());
