@@ -22,6 +22,15 @@
 #define FA_BFLOAT16 16
 
 /**
+ * Names of two arrays that may be given beside a model's inputs wherever those are given (sets, scoring), for models with an output at every position of a sequence or image. A
+ * model's own input of that name comes first. Where they are not wanted (fa_model_run(), losses of a single position) they must not be given or are passed over.
+ */
+#define FA_ARRAY_TARGET "target" /**< `[n, positions]` integers: the class that the loss takes at each position, negative where there is none; default: the model's own output, and
+                                  *   with FA_LOSS_NEXT_TOKEN the tokens themselves */
+#define FA_ARRAY_MASK "mask"     /**< `[n, positions]` numbers: what each position counts in the loss, 0 for nothing; with FA_LOSS_NEXT_TOKEN 1 where a token belongs to the response;
+                                  *   default: every position counts */
+
+/**
  * A dense, C-contiguous array that the caller owns; libfattr reads it during the call and keeps no pointer to it.
  * As a model input the first dimension counts inputs: `[n, ...]`.
  */

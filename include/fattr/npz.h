@@ -46,9 +46,9 @@ FA_API fa_status fa_npz_find(const fa_npz *npz, const char *name, fa_array *view
 FA_API fa_status fa_npz_save_file(const char *path, const fa_array *arrays, int32_t count);
 
 /**
- * Makes a reference set of a file: `x` float32 or uint8 (cast without scaling) `[n, ...]`, or for a model with several inputs one array per
- * input name; optionally `y` labels `[n]` and `id` ids `[n]`, integers that fit int64.
- * @param scale multiplies every element of every input array (the products are float32); 1 leaves the arrays as they are.
+ * Makes a reference set of a file: `x` float32 or uint8 (cast without scaling) `[n, ...]`, tokens int64 or int32 `[n, t]`, or for a model with several inputs one array per
+ * input name; optionally `y` labels `[n]` and `id` ids `[n]`, integers that fit int64, and `target` and `mask` (fattr/array.h) where the model has no input of that name.
+ * @param scale multiplies every element of every input array (the products are float32), not of `target` and `mask`; 1 leaves the arrays as they are.
  * @param names `[name_count]` the model's input names; with one name, `x` or that name is taken.
  * @return what fa_npz_load_file() and fa_refset_create() return; FA_ERR_ARGUMENT for a missing array, FA_ERR_SHAPE and FA_ERR_DTYPE for `y` and `id`.
  */

@@ -78,19 +78,23 @@ static fa_status run_part(const request *r, const fa_run_plan *plan, int64_t fir
 {
     const fa_graph *g = r->model->graph;
     fa_run *run;
+    fa_status status = FA_OK;
     FA_TRY(fa_run_create(plan->plan, r->model->context, &run));
-    for (int32_t i = 0; i < g->n_input; i++) {
+    for (int32_t i = 0; i < g->n_input && status == FA_OK; i++) {
+        const char *node;
         const fa_view *v = &r->view[i];
         if (!fa_run_input(run, i)) continue; /* the value does not depend on this input */
         int64_t row = v->count / v->dim[0];
         if (fa_dtype_is_real(v->dtype)) fa_array_to_float(&r->input[i], first * row, n * row, fa_run_input(run, i));
         else fa_array_to_int64(&r->input[i], first * row, n * row, fa_run_input(run, i));
+        const int64_t rows = fa_dtype_is_real(v->dtype) ? 0 : fa_lookup_rows(g, plan->plan, i, &node);
+        if (rows) status = fa_lookup_check(node, g->value[g->input[i]].name, rows, fa_run_input(run, i), n * row, row, first);
     }
-    fa_run_forward(run);
+    if (status == FA_OK) fa_run_forward(run);
     const fa_view *v = fa_run_value(run, r->value);
-    if (v->count) memcpy(to, v->data, (size_t)v->count * (fa_dtype_is_real(v->dtype) ? sizeof(float) : sizeof(int64_t)));
+    if (status == FA_OK && v->count) memcpy(to, v->data, (size_t)v->count * (fa_dtype_is_real(v->dtype) ? sizeof(float) : sizeof(int64_t)));
     fa_run_destroy(run);
-    return FA_OK;
+    return status;
 }
 
 /* Whether `many`, the value for `n` inputs, is `one`, that for one, repeated along the first dimension. */
@@ -184,7 +188,7 @@ fa_status fa_model_run(const fa_model *model, const fa_array *inputs, int32_t in
     request r = {.model = model};
     fa_arena arena = {.context = model->context};
     FA_TRY(find_value(model, name, &r.value));
-    fa_array *ordered = fa_arena_array(&arena, (size_t)g->n_input, sizeof *ordered);
+    fa_array *ordered = fa_arena_array(&arena, (size_t)(g->n_input + FA_ASIDES), sizeof *ordered);
     r.view = fa_arena_array(&arena, (size_t)g->n_input, sizeof *r.view);
     r.input = ordered;
     fa_status status = ordered && r.view ? fa_network_order(&model->network, inputs, input_count, ordered) : FA_ERR_MEMORY;

@@ -11,6 +11,8 @@ typedef struct fa_pass_input {
     const char *name;
     const fa_view *view; /* [batch, ...] */
     void *to;            /* where its elements go, float or int64_t; NULL: the logits do not depend on it */
+    int64_t rows;        /* of the table that its elements are looked up in, by `node`; 0: in none */
+    const char *node;
 } fa_pass_input;
 
 struct fa_pass {

@@ -43,8 +43,10 @@ static void find_inputs(fa_pass *p)
 {
     const executor *e = p->state;
     const fa_graph *g = e->network->graph;
-    for (int32_t i = 0; i < g->n_input; i++)
-        p->input[i] = (fa_pass_input){g->value[g->input[i]].name, fa_run_value(e->run, g->input[i]), fa_run_input(e->run, i)};
+    for (int32_t i = 0; i < g->n_input; i++) {
+        p->input[i] = (fa_pass_input){.name = g->value[g->input[i]].name, .view = fa_run_value(e->run, g->input[i]), .to = fa_run_input(e->run, i)};
+        p->input[i].rows = fa_lookup_rows(g, e->plan, i, &p->input[i].node);
+    }
 }
 
 /* Elements of a channel that a normalisation takes its statistics of, in a full batch. */

@@ -16,8 +16,7 @@ static const struct {
     {"Add", 3, true}, {"Sub", 3, true}, {"Mul", 3, true}, {"Div", 3, true},
 };
 
-/* A node whose output 0 has the elements of its input 0 under another name, order or shape. */
-static bool moves(const fa_node *node)
+bool fa_node_moves(const fa_node *node)
 {
     static const char *const ops[] = {"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
@@ -29,7 +28,7 @@ int32_t fa_parameter_source(const fa_graph *g, int32_t value)
 {
     while (value >= 0 && !g->value[value].is_initialiser) {
         const int32_t producer = g->value[value].producer;
-        if (producer < 0 || !moves(&g->node[producer])) return -1;
+        if (producer < 0 || !fa_node_moves(&g->node[producer])) return -1;
         value = g->node[producer].in[0];
     }
     return value;

@@ -136,6 +136,8 @@ static fa_status copy_in(fa_pass *p, const fa_array *inputs, int64_t first, cons
             return fa_fail(FA_ERR_DTYPE, "input '%s': %s where %s is taken", name, fa_dtype_name(inputs[i].dtype), fa_dtype_name(v->dtype));
         int64_t row = v->count / p->batch;
         FA_TRY(copy_rows(&inputs[i], name, real, first, index, n, row, to));
+        for (int64_t k = 0; !real && p->input[i].rows && k < n; k++)
+            FA_TRY(fa_lookup_check(p->input[i].node, name, p->input[i].rows, (const int64_t *)(const void *)to + k * row, row, row, index ? index[k] : first + k));
         size_t bytes = (size_t)row * (real ? sizeof(float) : sizeof(int64_t));
         for (int64_t k = n; k < p->batch; k++) memcpy(to + (size_t)k * bytes, to, bytes);
     }

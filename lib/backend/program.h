@@ -4,6 +4,7 @@
 
 #include "backend/rewrite.h"
 #include "backend/varied.h"
+#include "graph/plan.h"
 
 /* parameters.c: what moves in a varied program, and where it lies in the flat vectors. Values are initialisers of the model's graph. */
 typedef struct fa_parameters {
@@ -19,10 +20,17 @@ typedef struct fa_parameters {
 } fa_parameters;
 
 fa_status fa_parameters_find(const fa_graph *graph, int32_t logits, const fa_varied_options *options, fa_arena *arena, fa_parameters *out);
+/* A node whose output 0 has the elements of its input 0 under another name, order or shape. */
+bool fa_node_moves(const fa_node *node);
 /* The initialiser whose elements `value` holds, by nodes that only name, move or shape them; or -1. */
 int32_t fa_parameter_source(const fa_graph *graph, int32_t value);
 /* A node that is BatchNormalization by the mean and variance it is given. */
 bool fa_is_batchnorm(const fa_node *node);
+/* lookup_range.c: which rows the elements of graph input `input` can name: those of the shortest constant table that they index as they stand, under any shape. `node` looks them
+ * up. 0: of no table. */
+int64_t fa_lookup_rows(const fa_graph *graph, const fa_plan *plan, int32_t input, const char **node);
+/* FA_ERR_ARGUMENT for one of n elements (of `row` each input, the first of them input number `first`) that is no row, counted from either end. */
+fa_status fa_lookup_check(const char *node, const char *input, int64_t rows, const int64_t *elements, int64_t n, int64_t row, int64_t first);
 /* The graph with these initialisers marked as varying. */
 fa_status fa_rewrite_vary(const fa_graph *graph, const fa_parameters *parameters, fa_graph **out);
 

@@ -107,10 +107,28 @@ static fa_status find_input(const fa_npz *npz, const char *const *names, int32_t
     return fa_npz_find(npz, name_count == 1 ? "x" : names[i], out);
 }
 
+/* Target and mask, where the file has them and they are no inputs of the model; returns how many arrays there are then. */
+static fa_status find_asides(const fa_npz *npz, const char *const *names, int32_t name_count, fa_array *inputs, int32_t *count)
+{
+    static const char *const asides[] = {FA_ARRAY_TARGET, FA_ARRAY_MASK};
+    for (int k = 0; k < 2; k++) {
+        bool taken = false;
+        for (int32_t i = 0; i < name_count; i++) taken = taken || strcmp(names[i], asides[k]) == 0;
+        for (int32_t i = 0; i < npz->count && !taken; i++) {
+            if (strcmp(npz->array[i].name, asides[k]) != 0) continue;
+            fa_status status = fa_npz_get(npz, i, &inputs[*count]);
+            if (status != FA_OK) return status;
+            (*count)++;
+        }
+    }
+    return FA_OK;
+}
+
 static fa_status make(fa_context *context, const fa_npz *npz, double scale, const char *const *names, int32_t name_count, fa_array *inputs, float **copies, fa_refset **out)
 {
     fa_status status = FA_OK;
     int64_t *labels = NULL, *ids = NULL;
+    int32_t count = name_count;
     for (int32_t i = 0; i < name_count; i++) {
         if ((status = find_input(npz, names, name_count, i, &inputs[i])) != FA_OK) return status;
         if (inputs[i].ndim < 1) return npz_fail(FA_ERR_SHAPE, "array '%s' has no dimensions, [n, ...] is wanted", inputs[i].name);
@@ -119,12 +137,13 @@ static fa_status make(fa_context *context, const fa_npz *npz, double scale, cons
     status = integers(npz, "y", inputs, name_count, &labels);
     if (status == FA_OK) status = integers(npz, "id", inputs, name_count, &ids);
     if (name_count == 1) inputs[0].name = NULL; /* by position, whatever the file calls it */
+    if (status == FA_OK) status = find_asides(npz, names, name_count, inputs, &count);
     if (status == FA_OK) {
         fa_refset_options options;
         fa_refset_options_init(&options, sizeof options);
         options.labels = labels;
         options.ids = ids;
-        status = fa_refset_create(context, inputs, name_count, &options, out);
+        status = fa_refset_create(context, inputs, count, &options, out);
     }
     free(labels);
     free(ids);
@@ -143,7 +162,7 @@ fa_status fa_npz_load_refset(fa_context *context, const char *path, double scale
     fa_npz *npz;
     fa_status status = fa_npz_load_file(path, &npz);
     if (status != FA_OK) return status;
-    fa_array *inputs = calloc((size_t)name_count, sizeof *inputs);
+    fa_array *inputs = calloc((size_t)name_count + 2, sizeof *inputs);
     float **copies = calloc((size_t)name_count, sizeof *copies);
     if (!inputs || !copies) status = npz_fail(FA_ERR_MEMORY, "out of memory: %d inputs", (int)name_count);
     else status = make(context, npz, scale, names, name_count, inputs, copies, out);

@@ -10,7 +10,7 @@
 
 fa_status fa_build_order(const fa_network *n, const fa_refset *set, fa_arena *arena, const char *what, fa_array **out)
 {
-    fa_array *ordered = fa_arena_array(arena, (size_t)n->n_input, sizeof *ordered);
+    fa_array *ordered = fa_arena_array(arena, (size_t)(n->n_input + FA_ASIDES), sizeof *ordered);
     if (!ordered) return FA_ERR_MEMORY;
     fa_status status = fa_network_order(n, set->input, set->n_input, ordered);
     if (status != FA_OK) return fa_fail_at(status, "%s", what);

@@ -123,7 +123,7 @@ fa_status fa_build_estimate(const fa_build_request *r, fa_memory_estimate *out)
     if (r->options->trace) return fa_trace_estimate(r, out);
     sizing z = {.request = r};
     fa_memory_estimate own = *out;
-    fa_array *inputs = fa_arena_array(&arena, (size_t)r->network->n_input, sizeof *inputs);
+    fa_array *inputs = fa_arena_array(&arena, (size_t)(r->network->n_input + FA_ASIDES), sizeof *inputs);
     fa_build_shadow(r->network->context, &counter);
     fa_status status = inputs ? fa_blocks_choose(r->network->program, r->options, &arena, &z.blocks) : FA_ERR_MEMORY;
     if (status == FA_OK) status = describe_body(&z, &arena);

@@ -20,7 +20,7 @@ size_t fa_scorer_bytes(const fa_sketch_body *b, int64_t n_reference, int32_t n_i
 {
     size_t n = (size_t)batch;
     size_t plans = FA_SCORER_PLANS * (sizeof(fa_scorer_plan) + sizeof(uint64_t)) + (FA_SCORER_PLANS + 1) * (size_t)n_input * FA_MAX_DIMS * sizeof(int64_t) + 5 * FA_ALIGN;
-    return sizeof(fa_scorer) + plans + (size_t)n_input * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
+    return sizeof(fa_scorer) + plans + (size_t)(n_input + FA_ASIDES) * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
            (b->trace ? n * ((size_t)b->offset[b->n_layer] * sizeof(float) + sizeof(float) + 2 * sizeof(int64_t) + sizeof(fa_result)) + 4 * FA_ALIGN : 0) +
            5 * FA_ALIGN + fa_judge_bytes(b, n_reference, batch, 0);
 }
@@ -105,7 +105,7 @@ static fa_status fill(fa_scorer *s)
     FA_TRY(fa_scorer_plans_begin(s));
     FA_TRY(fa_levels_begin(&s->levels, s->sketch, s->options.max_batch, s->want, s->options.score, s->options.alpha, s->options.confidence));
     FA_TRY(fill_trace(s));
-    s->inputs = fa_new_array(s->context, (size_t)b->n_input, sizeof *s->inputs);
+    s->inputs = fa_new_array(s->context, (size_t)(b->n_input + FA_ASIDES), sizeof *s->inputs);
     s->predicted = fa_new_array(s->context, n, sizeof *s->predicted);
     s->confidence = fa_new_array(s->context, n, sizeof *s->confidence);
     if (!s->inputs || !s->predicted || !s->confidence) return FA_ERR_MEMORY;

@@ -45,7 +45,7 @@ struct fa_scorer {
     float *column;      /* trace sketches: [max_batch] losses at one draw */
     int64_t *active;    /* trace sketches: [max_batch] inputs whose verdict is open */
     fa_result *result;  /* trace sketches: [max_batch], until all inputs are settled */
-    fa_array *inputs;   /* [n_input] of the current call, in graph order */
+    fa_array *inputs;   /* [n_input + FA_ASIDES] of the current call, in graph order */
     int64_t *predicted; /* [max_batch] */
     float *confidence;  /* [max_batch] */
     float *weights;     /* [max_batch, n_reference], NULL where the score has none */

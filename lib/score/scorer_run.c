@@ -12,8 +12,9 @@
 static fa_status check_inputs(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t n)
 {
     FA_TRY(fa_network_order(s->network, inputs, n_inputs, s->inputs));
-    for (int32_t i = 0; i < n_inputs; i++) {
+    for (int32_t i = 0; i < s->network->n_input + FA_ASIDES; i++) {
         const fa_array *a = &s->inputs[i];
+        if (!a->name) continue;
         char what[160];
         int64_t count;
         snprintf(what, sizeof what, "input '%.100s'", a->name);

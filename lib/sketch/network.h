@@ -14,8 +14,13 @@ typedef struct fa_network {
     uint8_t digest[16];
 } fa_network;
 
-/* The caller's arrays in graph order: by name where they have one, by position otherwise. `ordered` has room for n_input. Checks numbers, names and
- * that there are shapes alone. */
+/* Arrays that may be given beside the inputs, by name (fattr/array.h). */
+#define FA_ASIDE_TARGET 0
+#define FA_ASIDE_MASK 1
+#define FA_ASIDES 2
+
+/* The caller's arrays in graph order: by name where they have one, by position otherwise, and behind them what was given beside them (shape NULL where it was not), so
+ * `ordered` has room for n_input + FA_ASIDES. Checks numbers, names and that there are shapes alone. */
 fa_status fa_network_order(const fa_network *network, const fa_array *inputs, int32_t n_inputs, fa_array *ordered);
 
 #endif

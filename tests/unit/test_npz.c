@@ -433,6 +433,43 @@ START_TEST(makes_reference_sets)
 }
 END_TEST
 
+/* Tokens and which of them are the response; a model's own input called "mask" is not taken for that. */
+START_TEST(makes_sets_of_tokens)
+{
+    static const int64_t x[6] = {5, 1, 2, 3, 4, 0};
+    static const uint8_t mask[6] = {0, 1, 1, 0, 0, 1};
+    const int64_t shape[2] = {2, 3};
+    const fa_array arrays[] = {{x, shape, 2, FA_INT64, "x"}, {mask, shape, 2, FA_UINT8, "mask"}, {x, shape, 2, FA_INT64, "target"}};
+    const char *names[] = {"ids"}, *own[] = {"x", "mask"};
+    fa_refset *set;
+    fa_array a;
+    save("tokens.npz", arrays, 3);
+    ck_assert_msg(fa_npz_load_refset(context, in_folder("tokens.npz"), 1, names, 1, &set) == FA_OK, "%s", fa_error_message());
+    ck_assert_int_eq(fa_refset_input_count(set), 3);
+    ck_assert_int_eq(fa_refset_get_input(set, 0, &a), FA_OK);
+    ck_assert(!a.name && a.dtype == FA_INT64 && ((const int64_t *)a.data)[4] == 4);
+    ck_assert_int_eq(fa_refset_get_input(set, 1, &a), FA_OK);
+    ck_assert_str_eq(a.name, "target");
+    ck_assert_int_eq(fa_refset_get_input(set, 2, &a), FA_OK);
+    ck_assert(strcmp(a.name, "mask") == 0 && a.dtype == FA_UINT8 && ((const uint8_t *)a.data)[5] == 1);
+    fa_refset_release(set);
+
+    ck_assert_msg(fa_npz_load_refset(context, in_folder("tokens.npz"), 0.5, own, 2, &set) == FA_OK, "%s", fa_error_message());
+    ck_assert_int_eq(fa_refset_input_count(set), 3);
+    ck_assert_int_eq(fa_refset_get_input(set, 1, &a), FA_OK);
+    ck_assert(strcmp(a.name, "mask") == 0 && a.dtype == FA_FLOAT32);
+    ck_assert_int_eq(fa_refset_get_input(set, 2, &a), FA_OK);
+    ck_assert(strcmp(a.name, "target") == 0 && a.dtype == FA_INT64);
+    fa_refset_release(set);
+
+    const int64_t short_shape[1] = {1};
+    const fa_array wrong[] = {arrays[0], {mask, short_shape, 1, FA_UINT8, "mask"}};
+    save("wrong.npz", wrong, 2);
+    ck_assert_int_eq(fa_npz_load_refset(context, in_folder("wrong.npz"), 1, names, 1, &set), FA_ERR_SHAPE);
+    ck_assert_ptr_nonnull(strstr(fa_error_message(), "mask"));
+}
+END_TEST
+
 START_TEST(refuses_reference_sets)
 {
     static const float x[4];
@@ -479,6 +516,7 @@ int main(void)
     TCase *refset = tcase_create("refset");
     tcase_add_checked_fixture(refset, make_context, drop_context);
     tcase_add_test(refset, makes_reference_sets);
+    tcase_add_test(refset, makes_sets_of_tokens);
     tcase_add_test(refset, refuses_reference_sets);
     suite_add_tcase(suite, refset);
     SRunner *runner = srunner_create(suite);
