@@ -16,6 +16,7 @@ static const struct command {
     {"mechanisms", cmd_mechanisms, "group flagged inputs by what made their outputs"},
     {"inspect", cmd_inspect, "show what a model or a sketch holds"},
     {"features", cmd_features, "save any inner value of a network, input by input"},
+    {"generate", cmd_generate, "let a language model continue prompts, for build and score"},
     {"report", cmd_report, "write an HTML page with pictures of what was found and why"},
     {"bench", cmd_bench, "measure the time of a forward pass and of a score"},
 };
@@ -38,7 +39,8 @@ static void print_help(FILE *stream)
           "  fattr build model.onnx --references trusted.npz --calibration held-out.npz -o model.fattr\n"
           "  fattr score model.fattr --model model.onnx inputs.npz\n"
           "\n"
-          "Input files are NumPy .npz: x (float32 or uint8, [n, ...]) and optionally y (labels).\n"
+          "Input files are NumPy .npz: x (float32 or uint8, [n, ...]) and optionally y (labels); of language models x (tokens,\n"
+          "[n, t]) and mask (1 where a token belongs to the response).\n"
           "Exit status: 0 success, 1 flagged inputs with --fail-on-flag, 2 wrong usage, 3 a bad file or another failure.\n",
           stream);
 }
@@ -56,7 +58,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     if (strcmp(name, "--usage") == 0) {
-        puts("Usage: fattr {build|merge|score|evaluate|mechanisms|inspect|features|report|bench} [OPTION...]");
+        puts("Usage: fattr {build|merge|score|evaluate|mechanisms|inspect|features|generate|report|bench} [OPTION...]");
         return EXIT_DONE;
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {

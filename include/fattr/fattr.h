@@ -25,6 +25,7 @@
 #include <fattr/array.h>
 #include <fattr/backend.h>
 #include <fattr/context.h>
+#include <fattr/generate.h>
 #include <fattr/loss.h>
 #include <fattr/mechanisms.h>
 #include <fattr/metrics.h>

@@ -78,6 +78,28 @@ FA_API fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t inp
  */
 FA_API fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *results, int64_t n);
 
+/** A token of a response (FA_LOSS_NEXT_TOKEN). */
+typedef struct fa_token {
+    int64_t position;  /**< in the sequence, from 1 on: the output at position - 1 predicts it */
+    int64_t token;
+    double loss;       /**< its negative log-likelihood, nats */
+    double score;      /**< the scorer's score of this token's loss alone; no p-value goes with it, calibration inputs are whole sequences */
+    int32_t no_signal; /**< 1: the token's signature is zero */
+} fa_token;
+
+/**
+ * Scores one sequence token by token of its response: which references explain which token. Each token's loss has a signature of its own, by a forward and a backward pass of its own
+ * (the gradient of one token reaches every position before it, so positions of one backward pass would not do). Allocates nothing.
+ * @param inputs    `[1, ...]` as for fa_score(), FA_ARRAY_MASK marking the response.
+ * @param capacity  tokens there is room for; a response has fewer than the sequence has positions. A longer one is FA_ERR_LIMIT.
+ * @param tokens    `[capacity]`, in the order of the sequence.
+ * @param couplings `[capacity, reference_count]` cosine of each token with every reference, or NULL.
+ * @param weights   `[capacity, reference_count]` what explains each token, or NULL; FA_ERR_ARGUMENT for a score without weights.
+ * @param count     set to the number of tokens on success; what the arrays hold on failure is not defined.
+ * @return as fa_score(); FA_ERR_STATE for a sketch of another loss and for a trace sketch.
+ */
+FA_API fa_status fa_score_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count);
+
 /** Where the time of the last call went, in nanoseconds. */
 typedef struct fa_score_timing {
     size_t struct_size;   /**< sizeof(fa_score_timing) of the caller, set before the call */

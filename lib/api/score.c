@@ -76,6 +76,15 @@ fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t inpu
     return fa_scorer_run(scorer, inputs, input_count, results, n);
 }
 
+fa_status fa_score_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)
+{
+    FA_CHECK(scorer);
+    FA_CHECK(inputs);
+    FA_CHECK(tokens);
+    FA_CHECK(count);
+    return fa_scorer_run_tokens(scorer, inputs, input_count, capacity, tokens, couplings, weights, count);
+}
+
 fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing)
 {
     FA_CHECK(scorer);

@@ -49,6 +49,7 @@ fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
     p->output_gradient_user = request->output_gradient_user;
     fa_status status = program->engine->create(p, request);
     if (status == FA_OK) status = make_rows(p);
+    for (int32_t l = 0; status == FA_OK && request->tapped && l < fa_program_layer_count(program); l++) p->geometry[l].padded = p->head.loss == FA_LOSS_NEXT_TOKEN;
     if (status != FA_OK) {
         fa_pass_destroy(p);
         return status;

@@ -37,6 +37,7 @@ typedef struct fa_tap {
     int64_t d_n, d_c, d_h, d_w; /* strides of `d` */
     bool has_bias;
     bool lookup, turned;        /* as in fa_layer */
+    bool padded;                /* positions whose gradient is zero may be padding and do not count in moments */
 } fa_tap;
 
 typedef void (*fa_tap_fn)(void *user, const fa_tap *tap);

@@ -50,6 +50,15 @@ fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa
 fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_node, int32_t n_layer, fa_graph **out);
 extern const fa_op_table fa_fast_op_table;
 
+/* No gradient at output position (y, x) of input i. */
+static inline bool fa_tap_is_silent(const fa_tap *t, int64_t i, int64_t y, int64_t x)
+{
+    const float *d = t->d + i * t->d_n + y * t->d_h + x * t->d_w;
+    for (int64_t o = 0; o < t->out; o++)
+        if (d[o * t->d_c] != 0) return false;
+    return true;
+}
+
 /* tap_ref.c: plain loops over any geometry; tap_fast.c: channels-last and fully connected taps on fast kernels, the rest as the reference. */
 extern const fa_tap_ops fa_tap_ops_reference, fa_tap_ops_fast;
 

@@ -213,13 +213,13 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
     if (!A) return;
     float *rows = scratch, *sum = permutes(t) ? (float *)(void *)((char *)scratch + floats(POSITIONS * ld)) : A;
     if (sum != A) memset(sum, 0, (size_t)(in * in) * sizeof *sum);
-    for (int64_t p = 0, n; p < total; p += n) {
-        n = total - p < POSITIONS ? total - p : POSITIONS;
-        for (int64_t k = 0; k < n; k++) {
-            const int64_t at = (p + k) % positions;
-            gather(t, t->a + (p + k) / positions * t->a_n, at / t->ow, at % t->ow, rows + k * ld);
+    for (int64_t p = 0; p < total;) {
+        int64_t n = 0;
+        for (; p < total && n < POSITIONS; p++) {
+            const int64_t i = p / positions, y = p % positions / t->ow, x = p % t->ow;
+            if (!t->padded || !fa_tap_is_silent(t, i, y, x)) gather(t, t->a + i * t->a_n, y, x, rows + n++ * ld);
         }
-        fa_outer_symmetric(isa, n, in, rows, ld, sum, in);
+        if (n) fa_outer_symmetric(isa, n, in, rows, ld, sum, in);
     }
     if (sum != A) add_permuted(t, sum, in, A);
 }

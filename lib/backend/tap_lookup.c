@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/tap_lookup.h"
 
+#include "backend/rewrite.h"
+
 #include <string.h>
 
 /* A lookup's sides: of the index, `rows` of them, and of the gradient, `columns` and maybe the bias of the product that has the table for weights. */
@@ -38,6 +40,7 @@ void fa_lookup_moments(const fa_tap *t, float *A, float *G, void *scratch)
         for (int64_t y = 0; y < t->oh; y++)
             for (int64_t x = 0; x < t->ow; x++) {
                 const int64_t row = look(t, i, y, x, d);
+                if (t->padded && fa_tap_is_silent(t, i, y, x)) continue;
                 if (of_index && row >= 0) of_index[row * t->c + row] += 1;
                 for (int64_t r = 0; of_gradient && r < t->out; r++)
                     for (int64_t c = 0; d[r] != 0 && c <= r; c++) of_gradient[r * n + c] += d[r] * d[c];

@@ -59,6 +59,7 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
     for (int64_t i = 0; i < t->n; i++)
         for (int64_t y = 0; y < t->oh; y++)
             for (int64_t x = 0; x < t->ow; x++) {
+                if (t->padded && fa_tap_is_silent(t, i, y, x)) continue;
                 for (int64_t g = 0; A && g < t->groups; g++) {
                     gather_patch(t, i, g, y, x, patch);
                     add_outer_lower(patch, group_in(t), A);

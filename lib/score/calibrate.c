@@ -37,7 +37,8 @@ static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
     fa_judge *j = w->judge[t];
-    FA_TRY(fa_extract(&w->crew->member[t], w->inputs, first, n, NULL, j->blocks, NULL));
+    const fa_asked asked = fa_network_asked(w->crew->network, w->inputs);
+    FA_TRY(fa_extract(&w->crew->member[t], w->inputs, first, n, &asked, j->blocks, NULL));
     FA_TRY(fa_judge_couple(j, first, n));
     take(w->sketch, j, first, n);
     return FA_OK;

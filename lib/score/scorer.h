@@ -22,7 +22,8 @@ typedef struct fa_scorer_lane {
 /* The network for inputs of one shape. `many` is empty at max_batch 1. */
 typedef struct fa_scorer_plan {
     fa_scorer_lane single, many;
-    int64_t *target; /* trace sketches: [max_batch, positions] classes at the trained weights */
+    int64_t *target; /* trace sketches: [max_batch, positions] classes at the trained weights; fa_score_tokens(): [positions] the token that each output is held against, or -1 */
+    float *token_loss, *token_mask; /* fa_score_tokens(): [positions]; NULL under losses without it */
 } fa_scorer_plan;
 
 struct fa_scorer {
@@ -68,6 +69,12 @@ fa_status fa_scorer_plans_begin(fa_scorer *scorer);
 void fa_scorer_plans_end(fa_scorer *scorer);
 /* Sets `current` for s->inputs, and allocates only where their shape is not among those kept. A call that fails changes no plan. */
 fa_status fa_scorer_plan_for(fa_scorer *scorer);
+
+/* The inputs of a call, n of them, checked, to `inputs`, and the plan for them. */
+fa_status fa_scorer_order(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, int64_t n);
+
+/* scorer_tokens.c: fa_score_tokens(). */
+fa_status fa_scorer_run_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count);
 
 /* Scores `n` inputs in [1, max_batch]; `results` untouched on failure. */
 fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);

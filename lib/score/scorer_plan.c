@@ -20,6 +20,8 @@ static void plan_end(fa_context *context, fa_scorer_plan *p)
     lane_end(context, &p->single);
     lane_end(context, &p->many);
     fa_delete(context, p->target);
+    fa_delete(context, p->token_loss);
+    fa_delete(context, p->token_mask);
     *p = (fa_scorer_plan){.single = {.batch = 0}};
 }
 
@@ -66,6 +68,19 @@ static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_
     return l->extraction.scratch ? FA_OK : FA_ERR_MEMORY;
 }
 
+/* What a plan keeps of the positions of an output. */
+static fa_status targets_begin(fa_scorer *s, fa_scorer_plan *p)
+{
+    const bool tokens = !s->varied && s->sketch->body->options.loss == FA_LOSS_NEXT_TOKEN;
+    if (!s->varied && !tokens) return FA_OK;
+    const size_t positions = (size_t)fa_pass_head(tokens ? p->single.extraction.pass : p->single.tracer.pass)->positions;
+    p->target = fa_new_array(s->context, (tokens ? 1 : (size_t)s->options.max_batch) * positions, sizeof *p->target);
+    if (!p->target || !tokens) return p->target ? FA_OK : FA_ERR_MEMORY;
+    p->token_loss = fa_new_array(s->context, positions, sizeof *p->token_loss);
+    p->token_mask = fa_new_array(s->context, positions, sizeof *p->token_mask);
+    return p->token_loss && p->token_mask ? FA_OK : FA_ERR_MEMORY;
+}
+
 /* A key of shapes: for each input its rank, then its dimensions but the first. */
 static fa_status plan_begin(fa_scorer *s, const int64_t *key, fa_scorer_plan *p)
 {
@@ -85,11 +100,7 @@ static fa_status plan_begin(fa_scorer *s, const int64_t *key, fa_scorer_plan *p)
     if (status == FA_OK) status = lane_begin(s, &request, 1, &p->single);
     if (status == FA_OK && s->options.max_batch > 1) status = lane_begin(s, &request, s->options.max_batch, &p->many);
     fa_arena_clear(&arena);
-    if (status == FA_OK && s->varied) {
-        size_t positions = (size_t)fa_pass_head(p->single.tracer.pass)->positions;
-        p->target = fa_new_array(s->context, (size_t)s->options.max_batch * positions, sizeof *p->target);
-        if (!p->target) status = FA_ERR_MEMORY;
-    }
+    if (status == FA_OK) status = targets_begin(s, p);
     if (status != FA_OK) plan_end(s->context, p);
     return status;
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static fa_status check_inputs(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t n)
+fa_status fa_scorer_order(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t n)
 {
     FA_TRY(fa_network_order(s->network, inputs, n_inputs, s->inputs));
     for (int32_t i = 0; i < s->network->n_input + FA_ASIDES; i++) {
@@ -23,7 +23,7 @@ static fa_status check_inputs(fa_scorer *s, const fa_array *inputs, int32_t n_in
             return fa_fail(FA_ERR_SHAPE, "%s: the first dimension is %lld, %lld inputs are to be scored", what,
                            a->ndim < 1 ? 1LL : (long long)a->shape[0], (long long)n);
     }
-    return FA_OK;
+    return fa_scorer_plan_for(s);
 }
 
 /* Raw blocks of gradients. */
@@ -31,11 +31,12 @@ static fa_status extract(fa_scorer *s, fa_scorer_lane *l, int64_t n)
 {
     fa_judge *j = fa_scorer_whole(s)->judge;
     int64_t length = j->space.offset[j->space.n_layer];
+    const fa_asked asked = fa_network_asked(s->network, s->inputs);
     l->extraction.forward_ns = l->extraction.backward_ns = 0;
     for (int64_t i = 0; i < n; i += l->batch) {
         int64_t part = n - i < l->batch ? n - i : l->batch;
         fa_pass_outputs outputs = {.predicted = s->predicted + i, .confidence = s->confidence + i};
-        FA_TRY(fa_extract(&l->extraction, s->inputs, i, part, NULL, j->blocks + i * length, &outputs));
+        FA_TRY(fa_extract(&l->extraction, s->inputs, i, part, &asked, j->blocks + i * length, &outputs));
     }
     s->timing.forward_ns = l->extraction.forward_ns;
     s->timing.backward_ns = l->extraction.backward_ns;
@@ -82,7 +83,8 @@ static fa_status trace_level(fa_scorer *s, fa_scorer_lane *l, int32_t k, int64_t
     for (int32_t c = 0; c < b->n_layer; c++)
         for (int64_t t = b->offset[c] + fa_level_draws(&s->levels, k - 1, c); t < b->offset[c] + fa_level_draws(&s->levels, k, c); t++) {
             FA_TRY(fa_tracer_set(&l->tracer, b, t));
-            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &(fa_asked){.own_target = s->current->target}, s->column));
+            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &(fa_asked){.own_target = s->current->target, .mask = fa_network_asked(s->network, s->inputs).mask},
+                                    s->column));
             for (int64_t a = 0; a < open; a++) s->loss[s->active[a] * draws + t] = s->column[a];
         }
     return FA_OK;
@@ -117,8 +119,10 @@ static void begin_timing(fa_scorer *s)
 static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
 {
     int64_t open = n;
+    const fa_asked asked = fa_network_asked(s->network, s->inputs);
     begin_timing(s);
-    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = s->current->target}));
+    FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &asked,
+                             &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = s->current->target}));
     for (int64_t i = 0; i < n; i++) s->active[i] = i;
     for (int32_t k = 0; open; k++) {
         const fa_level *level = &s->levels.level[k];
@@ -167,7 +171,6 @@ static fa_status run_gradients(fa_scorer *s, fa_scorer_lane *l, fa_result *resul
 
 fa_status fa_scorer_run(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n)
 {
-    FA_TRY(check_inputs(s, inputs, n_inputs, n));
-    FA_TRY(fa_scorer_plan_for(s));
+    FA_TRY(fa_scorer_order(s, inputs, n_inputs, n));
     return s->varied ? run_traces(s, results, n) : run_gradients(s, lane_for(s, n), results, n);
 }

@@ -19,6 +19,7 @@
 /* Inputs whose losses are wanted at every draw. */
 typedef struct observed {
     const fa_array *inputs;
+    fa_asked asked;
     int64_t n;
     int64_t *predicted;
     int64_t *target; /* [n, positions] the model's own at its trained weights */
@@ -76,8 +77,8 @@ static fa_status start(work *w)
     b->options.blocks = FA_BLOCKS_PLAIN;
     if (b->options.loss == FA_LOSS_MARGIN) b->options.loss = FA_LOSS_CROSS_ENTROPY; /* that of its losses */
     b->options.layers = NULL;
-    w->reference = (observed){.inputs = references, .n = n};
-    w->calibration = (observed){.inputs = calibration, .n = m};
+    w->reference = (observed){.inputs = references, .asked = fa_network_asked(r->network, references), .n = n};
+    if (m) w->calibration = (observed){.inputs = calibration, .asked = fa_network_asked(r->network, calibration), .n = m};
     return FA_OK;
 }
 
@@ -95,7 +96,7 @@ static fa_status predict(work *w, observed *o, float *loss)
     o->predicted = fa_arena_array(&w->arena, (size_t)o->n, sizeof *o->predicted);
     FA_TRY(new_targets(w, o->n, &o->target));
     if (!o->predicted) return FA_ERR_MEMORY;
-    return fa_trace_crew_predict(&w->crew, o->inputs, o->n, &(fa_pass_outputs){.predicted = o->predicted, .target = o->target, .loss = loss});
+    return fa_trace_crew_predict(&w->crew, o->inputs, o->n, &o->asked, &(fa_pass_outputs){.predicted = o->predicted, .target = o->target, .loss = loss});
 }
 
 /* Which references stay, and the room for them. */
@@ -112,7 +113,7 @@ static fa_status settle_references(work *w)
         FA_TRY(fa_build_drop(w->arena.context, r->references, w->reference.predicted, &w->kept));
         w->references = w->kept;
         FA_TRY(fa_build_order(r->network, w->kept, &w->arena, "references", &inputs));
-        w->reference = (observed){.inputs = inputs, .n = w->kept->n};
+        w->reference = (observed){.inputs = inputs, .asked = fa_network_asked(r->network, inputs), .n = w->kept->n};
         FA_TRY(predict(w, &w->reference, loss));
     }
     b->n_reference = w->reference.n;
@@ -145,12 +146,13 @@ static fa_status settle_sampling(work *w)
     const fa_refset *set = sampling_set(w);
     int64_t *target;
     FA_TRY(new_targets(w, set->n, &target));
-    w->sampling_asked.own_target = target;
+    w->sampling_asked = (fa_asked){.own_target = target, .mask = set == w->references ? w->reference.asked.mask : fa_network_asked(w->request->network, w->sampling).mask};
     if (set == w->references) {
         w->sampling = (fa_array *)w->reference.inputs;
         memcpy(target, w->reference.target, (size_t)(set->n * head(w)->positions) * sizeof *target);
     } else {
-        FA_TRY(fa_trace_crew_predict(&w->crew, w->sampling, set->n, &(fa_pass_outputs){.target = target}));
+        const fa_asked asked = fa_network_asked(w->request->network, w->sampling);
+        FA_TRY(fa_trace_crew_predict(&w->crew, w->sampling, set->n, &asked, &(fa_pass_outputs){.target = target}));
     }
     if (head(w)->kind->output != FA_OUTPUT_CLASSES) return FA_OK;
     for (int64_t i = 0; set->label && i < set->n; i++) {
@@ -166,7 +168,7 @@ static fa_status observe_set(work *w, const observed *o, int64_t draw)
 {
     const fa_sketch_body *b = w->sketch->body;
     int64_t draws = b->offset[b->n_layer];
-    return o->n ? fa_trace_crew_losses(&w->crew, b, draw, o->inputs, o->n, &(fa_asked){.own_target = o->target}, o->loss + draw, draws) : FA_OK;
+    return o->n ? fa_trace_crew_losses(&w->crew, b, draw, o->inputs, o->n, &(fa_asked){.own_target = o->target, .mask = o->asked.mask}, o->loss + draw, draws) : FA_OK;
 }
 
 static fa_status observe(void *user, int64_t draw)
@@ -280,7 +282,7 @@ static fa_status recalibrate(work *w, const fa_network *n, const fa_refset *set,
     fa_sketch_options own = *options;
     own.loss = b->options.loss;
     FA_TRY(fa_trace_crew_begin(&w->crew, n, w->program, &own, inputs, set->n, set->n * (draws + 1)));
-    w->calibration = (observed){.inputs = inputs, .n = set->n};
+    w->calibration = (observed){.inputs = inputs, .asked = fa_network_asked(n, inputs), .n = set->n};
     FA_TRY(settle_calibration(w, set));
     for (int64_t t = 0; t < draws; t++) FA_TRY(observe_set(w, &w->calibration, t));
     return fa_calibrate_traces(w->sketch, w->crew.pool);

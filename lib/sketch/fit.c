@@ -22,7 +22,8 @@ static fa_status run(fa_crew *crew, work *w, int64_t n, const char *stage, fa_st
 static fa_status predict_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
-    return fa_pass_forward(w->crew->member[t].pass, w->inputs, first, n, NULL, &(fa_pass_outputs){.predicted = w->predicted + first});
+    const fa_asked asked = fa_network_asked(w->crew->network, w->inputs);
+    return fa_pass_forward(w->crew->member[t].pass, w->inputs, first, n, &asked, &(fa_pass_outputs){.predicted = w->predicted + first});
 }
 
 fa_status fa_predict(fa_crew *crew, const fa_array *inputs, int64_t n, int64_t *predicted)
@@ -34,7 +35,8 @@ fa_status fa_predict(fa_crew *crew, const fa_array *inputs, int64_t n, int64_t *
 static fa_status extract_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
-    return fa_extract(&w->crew->member[t], w->inputs, first, n, NULL, w->blocks + first * w->length, &(fa_pass_outputs){.predicted = w->predicted + first});
+    const fa_asked asked = fa_network_asked(w->crew->network, w->inputs);
+    return fa_extract(&w->crew->member[t], w->inputs, first, n, &asked, w->blocks + first * w->length, &(fa_pass_outputs){.predicted = w->predicted + first});
 }
 
 static fa_status project(fa_crew *crew, const fa_blocks *blocks, const fa_shards *shards, const fa_array *inputs, int64_t n, double *total, fa_sketch_body *body)

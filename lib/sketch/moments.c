@@ -47,7 +47,8 @@ static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
     summing *s = user;
     fa_pass *pass = s->crew->member[t].pass;
     visiting v = {s, s->partial + (size_t)t * s->blocks->partial_floats, s->scratch + (size_t)t * s->scratch_bytes};
-    FA_TRY(fa_pass_forward(pass, s->inputs, first, n, NULL, NULL));
+    const fa_asked asked = fa_network_asked(s->crew->network, s->inputs);
+    FA_TRY(fa_pass_forward(pass, s->inputs, first, n, &asked, NULL));
     return fa_pass_backward(pass, visit, &v);
 }
 

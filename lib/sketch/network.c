@@ -25,11 +25,12 @@ static int32_t place_of(const fa_network *n, const fa_array *a, int32_t position
 
 fa_status fa_network_order(const fa_network *n, const fa_array *inputs, int32_t n_inputs, fa_array *ordered)
 {
-    int32_t own = 0;
-    memset(ordered, 0, (size_t)(n->n_input + FA_ASIDES) * sizeof *ordered);
-    for (int32_t i = 0; i < n_inputs; i++) own += place_of(n, &inputs[i], 0) < n->n_input;
+    int32_t own = n_inputs;
+    if (n_inputs >= n->n_input && n_inputs <= n->n_input + FA_ASIDES) /* others are not even looked at */
+        for (int32_t i = own = 0; i < n_inputs; i++) own += place_of(n, &inputs[i], 0) < n->n_input;
     if (own != n->n_input) return fa_fail(FA_ERR_ARGUMENT, "%d input arrays given; the model has %d inputs", own, n->n_input);
     own = 0;
+    memset(ordered, 0, (size_t)(n->n_input + FA_ASIDES) * sizeof *ordered);
     for (int32_t i = 0; i < n_inputs; i++) {
         const int32_t at = place_of(n, &inputs[i], own);
         if (at < 0) return fa_fail(FA_ERR_ARGUMENT, "the model has no input '%.100s'; its first is '%.100s'", inputs[i].name, n->input_name[0]);
@@ -41,4 +42,10 @@ fa_status fa_network_order(const fa_network *n, const fa_array *inputs, int32_t 
         ordered[at].name = name;
     }
     return FA_OK;
+}
+
+fa_asked fa_network_asked(const fa_network *n, const fa_array *ordered)
+{
+    const fa_array *target = &ordered[n->n_input + FA_ASIDE_TARGET], *mask = &ordered[n->n_input + FA_ASIDE_MASK];
+    return (fa_asked){.target = target->name ? target : NULL, .mask = mask->name ? mask : NULL};
 }

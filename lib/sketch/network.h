@@ -23,4 +23,7 @@ typedef struct fa_network {
  * `ordered` has room for n_input + FA_ASIDES. Checks numbers, names and that there are shapes alone. */
 fa_status fa_network_order(const fa_network *network, const fa_array *inputs, int32_t n_inputs, fa_array *ordered);
 
+/* What was given beside the inputs; points into `ordered`. */
+fa_asked fa_network_asked(const fa_network *network, const fa_array *ordered);
+
 #endif

@@ -55,12 +55,12 @@ static fa_status predict_chunk(void *user, int32_t t, int64_t first, int64_t n)
     fa_pass_outputs outputs = {.predicted = all->predicted ? all->predicted + first : NULL,
                                .loss = all->loss ? all->loss + first : NULL,
                                .target = all->target ? all->target + first * fa_pass_head(w->crew->tracer[t].pass)->positions : NULL};
-    return fa_tracer_predict(&w->crew->tracer[t], w->inputs, first, n, &outputs);
+    return fa_tracer_predict(&w->crew->tracer[t], w->inputs, first, n, w->asked, &outputs);
 }
 
-fa_status fa_trace_crew_predict(fa_trace_crew *c, const fa_array *inputs, int64_t n, const fa_pass_outputs *outputs)
+fa_status fa_trace_crew_predict(fa_trace_crew *c, const fa_array *inputs, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs)
 {
-    work w = {.crew = c, .inputs = inputs, .outputs = outputs};
+    work w = {.crew = c, .inputs = inputs, .asked = asked, .outputs = outputs};
     return run(&w, n, "predictions", predict_chunk);
 }
 

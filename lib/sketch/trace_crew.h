@@ -23,7 +23,7 @@ fa_status fa_trace_crew_begin(fa_trace_crew *crew, const fa_network *network, co
 void fa_trace_crew_end(fa_trace_crew *crew);
 
 /* Outputs at the trained weights for n inputs. */
-fa_status fa_trace_crew_predict(fa_trace_crew *crew, const fa_array *inputs, int64_t n, const fa_pass_outputs *outputs);
+fa_status fa_trace_crew_predict(fa_trace_crew *crew, const fa_array *inputs, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs);
 
 /* Losses of n inputs at a draw of the body: loss[i * stride]. */
 fa_status fa_trace_crew_losses(fa_trace_crew *crew, const fa_sketch_body *body, int64_t draw, const fa_array *inputs, int64_t n, const fa_asked *asked, float *loss, int64_t stride);

@@ -65,14 +65,14 @@ static fa_status forward(fa_tracer *t, const fa_array *inputs, const int64_t *in
     return FA_OK;
 }
 
-fa_status fa_tracer_predict(fa_tracer *t, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs)
+fa_status fa_tracer_predict(fa_tracer *t, const fa_array *inputs, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs)
 {
     if (t->at != FA_AT_TRAINED) {
         t->at = FA_AT_NOTHING;
         FA_TRY(fa_pass_set_weights(t->pass, t->trained, t->statistics));
         t->at = FA_AT_TRAINED;
     }
-    return forward(t, inputs, NULL, first, n, NULL, outputs);
+    return forward(t, inputs, NULL, first, n, asked, outputs);
 }
 
 fa_status fa_tracer_set(fa_tracer *t, const fa_sketch_body *b, int64_t draw)

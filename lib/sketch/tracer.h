@@ -31,7 +31,7 @@ void fa_tracer_end(fa_tracer *tracer);
 fa_status fa_tracer_keep(fa_tracer *tracer, int64_t draws, uint64_t bytes);
 
 /* Predictions at the trained weights of inputs first ... first + n - 1 (any number). */
-fa_status fa_tracer_predict(fa_tracer *tracer, const fa_array *inputs, int64_t first, int64_t n, const fa_pass_outputs *outputs);
+fa_status fa_tracer_predict(fa_tracer *tracer, const fa_array *inputs, int64_t first, int64_t n, const fa_asked *asked, const fa_pass_outputs *outputs);
 
 /* Sets the weights of a draw; nothing is done when they are set already. */
 fa_status fa_tracer_set(fa_tracer *tracer, const fa_sketch_body *body, int64_t draw);

@@ -89,7 +89,11 @@ START_TEST(arrays)
     FAILS(fa_score(scorer, NULL, 1, &r), FA_ERR_ARGUMENT, "NULL");
     FAILS(fa_score(scorer, &x, 1, NULL), FA_ERR_ARGUMENT, "NULL");
     FAILS(fa_score(NULL, &x, 1, &r), FA_ERR_ARGUMENT, "NULL");
-    FAILS(fa_score(scorer, &x, 2, &r), FA_ERR_ARGUMENT, "2");
+    fa_array two[] = {x, x};
+    FAILS(fa_score(scorer, two, 2, &r), FA_ERR_ARGUMENT, "2");
+    FAILS(fa_score(scorer, &x, 9, &r), FA_ERR_ARGUMENT, "9");
+    two[1].name = FA_ARRAY_MASK; /* [1, 1, 28, 28] where there is one position */
+    FAILS(fa_score(scorer, two, 2, &r), FA_ERR_SHAPE, "mask");
     FAILS(fa_score(scorer, &x, 0, &r), FA_ERR_ARGUMENT, "0");
     ck_assert_mem_eq(&r, &untouched, sizeof r);
 }

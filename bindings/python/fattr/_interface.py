@@ -23,6 +23,9 @@ uint64_t fa_context_memory_used(const fa_context *context);
 uint64_t fa_context_memory_peak(const fa_context *context);
 void fa_context_memory_peak_reset(fa_context *context);
 const char *fa_context_kernels(const fa_context *context);
+typedef struct fa_generate_options { size_t struct_size; int64_t tokens; const int64_t *lengths; int64_t stop; int64_t pad; int32_t batch; fa_progress progress; void *progress_user; uint64_t timeout_ms; } fa_generate_options;
+void fa_generate_options_init(fa_generate_options *options, size_t size);
+fa_status fa_model_generate(const fa_model *model, const fa_array *prompts, const fa_generate_options *options, fa_tensor **tokens, fa_tensor **mask);
 const char *fa_loss_name(int32_t loss);
 int32_t fa_loss_from_name(const char *name);
 typedef struct fa_output_batch { size_t struct_size; int64_t n; int64_t length; const float *outputs; const fa_array *inputs; int64_t first; int32_t input_count; } fa_output_batch;
@@ -95,6 +98,8 @@ fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const
 void fa_scorer_destroy(fa_scorer *scorer);
 fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *result);
 fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *results, int64_t n);
+typedef struct fa_token { int64_t position; int64_t token; double loss; double score; int32_t no_signal; } fa_token;
+fa_status fa_score_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count);
 typedef struct fa_score_timing { size_t struct_size; uint64_t forward_ns; uint64_t backward_ns; uint64_t coupling_ns; uint64_t solve_ns; uint64_t draw_ns; } fa_score_timing;
 fa_status fa_scorer_get_timing(const fa_scorer *scorer, fa_score_timing *timing);
 fa_status fa_scorer_get_flops(const fa_scorer *scorer, double *forward, double *score);
