@@ -21,6 +21,7 @@ int cmd_inspect(int argc, char **argv);
 int cmd_features(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_mechanisms(int argc, char **argv);
+int cmd_tokens(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 

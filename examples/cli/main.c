@@ -16,6 +16,7 @@ static const struct command {
     {"mechanisms", cmd_mechanisms, "group flagged inputs by what made their outputs"},
     {"inspect", cmd_inspect, "show what a model or a sketch holds"},
     {"features", cmd_features, "save any inner value of a network, input by input"},
+    {"tokens", cmd_tokens, "say which trusted inputs explain which token of a language model's response"},
     {"generate", cmd_generate, "let a language model continue prompts, for build and score"},
     {"report", cmd_report, "write an HTML page with pictures of what was found and why"},
     {"bench", cmd_bench, "measure the time of a forward pass and of a score"},
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     if (strcmp(name, "--usage") == 0) {
-        puts("Usage: fattr {build|merge|score|evaluate|mechanisms|inspect|features|generate|report|bench} [OPTION...]");
+        puts("Usage: fattr {build|merge|score|evaluate|mechanisms|inspect|features|tokens|generate|report|bench} [OPTION...]");
         return EXIT_DONE;
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {

@@ -26,14 +26,14 @@ typedef struct worker {
 } worker;
 
 /* Sorted insertion: `top` is a handful. */
-static void keep_largest(const fa_result *r, int32_t top, int64_t *which, float *weight)
+void keep_largest(const float *weights, int64_t references, int32_t top, int64_t *which, float *weight)
 {
     for (int32_t k = 0; k < top; k++) {
         which[k] = -1;
         weight[k] = 0;
     }
-    for (int64_t j = 0; r->weights && j < r->reference_count; j++) {
-        float w = r->weights[j];
+    for (int64_t j = 0; weights && j < references; j++) {
+        float w = weights[j];
         if (!(w > 0) || (top && w <= weight[top - 1])) continue;
         int32_t k = top - 1;
         for (; k > 0 && weight[k - 1] < w; k--) {
@@ -55,7 +55,7 @@ static void take_down(scored *out, int64_t i, const fa_result *r)
     out->no_signal[i] = r->no_signal;
     out->predicted[i] = r->predicted;
     out->draws[i] = r->draws;
-    if (out->top) keep_largest(r, out->top, out->explaining + i * out->top, out->explains_with + i * out->top);
+    if (out->top) keep_largest(r->weights, r->reference_count, out->top, out->explaining + i * out->top, out->explains_with + i * out->top);
     size_t row = (size_t)out->references * sizeof(float);
     if (out->couplings) memcpy(out->couplings + i * out->references, r->couplings, row);
     if (out->weights && r->weights) memcpy(out->weights + i * out->references, r->weights, row);

@@ -35,4 +35,7 @@ typedef struct scored {
 int score_all(const session *s, const fa_refset *inputs, const scoring *how, scored *out);
 void scored_destroy(scored *r);
 
+/* The `top` largest positive weights, largest first: which references [top], -1 behind them, and how much. `weights` may be NULL. */
+void keep_largest(const float *weights, int64_t references, int32_t top, int64_t *which, float *weight);
+
 #endif
