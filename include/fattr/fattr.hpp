@@ -31,6 +31,7 @@ using model_options = options<fa_model_options, fa_model_options_init>;
 using refset_options = options<fa_refset_options, fa_refset_options_init>;
 using sketch_options = options<fa_sketch_options, fa_sketch_options_init>;
 using scorer_options = options<fa_scorer_options, fa_scorer_options_init>;
+using generate_options = options<fa_generate_options, fa_generate_options_init>;
 using mechanisms_options = options<fa_mechanisms_options, fa_mechanisms_options_init>;
 using monitor_options = options<fa_monitor_options, fa_monitor_options_init>;
 /** For `sketch_options::trace`, which makes a trace sketch (fattr/trace.h). */
@@ -76,6 +77,12 @@ public:
     }
 };
 
+/** What model::generate() wrote. */
+struct responses {
+    tensor tokens; /**< std::int64_t `[n, length]`: prompt, response, padding */
+    tensor mask;   /**< std::uint8_t `[n, length]`, 1 where a token belongs to the response: an input called FA_ARRAY_MASK */
+};
+
 /** A network. */
 class model : public detail::shared<model, fa_model, fa_model_retain, fa_model_release> {
 public:
@@ -98,6 +105,14 @@ public:
         fa_status status = fa_model_run(get(), x.data(), x.size(), name, &out);
         return {status, tensor(out)};
     }
+    /** A language model's greedy continuation of prompts `[n, t]` (fattr/generate.h). */
+    expected<responses> try_generate(const array_view &prompts, const generate_options &o = {}) const noexcept
+    {
+        fa_tensor *tokens = nullptr, *mask = nullptr;
+        const fa_array x = prompts.c();
+        fa_status status = fa_model_generate(get(), &x, &o, &tokens, &mask);
+        return {status, responses{tensor(tokens), tensor(mask)}};
+    }
 #if FATTR_EXCEPTIONS
     static model load(const context &c, const char *path, const model_options &o = {}) { return try_load(c, path, o).value(); }
     static model load(const context &c, const void *data, std::size_t size, const model_options &o = {}) { return try_load(c, data, size, o).value(); }
@@ -107,6 +122,7 @@ public:
     fa_node_info node(std::int32_t i) const { return try_node(i).value(); }
     fa_layer_info layer(std::int32_t i) const { return try_layer(i).value(); }
     tensor run(const inputs &x, const char *name = nullptr) const { return try_run(x, name).value(); }
+    responses generate(const array_view &prompts, const generate_options &o = {}) const { return try_generate(prompts, o).value(); }
 #endif
 };
 
@@ -240,6 +256,16 @@ public:
     {
         return fa_score_batch(get(), x.data(), x.size(), out.data(), static_cast<std::int64_t>(out.size()));
     }
+    /**
+     * Takes one sequence of a language model apart (fa_score_tokens()): as many tokens as its response has, at most tokens.size().
+     * @param couplings,weights `[tokens.size(), reference_count]`, or NULL.
+     */
+    expected<std::size_t> try_score_tokens(const inputs &x, span<fa_token> tokens, float *couplings = nullptr, float *weights = nullptr) noexcept
+    {
+        std::int64_t count = 0;
+        fa_status status = fa_score_tokens(get(), x.data(), x.size(), static_cast<std::int64_t>(tokens.size()), tokens.data(), couplings, weights, &count);
+        return {status, static_cast<std::size_t>(count)};
+    }
     expected<fa_score_timing> try_timing() const noexcept { return sized<fa_score_timing, fa_scorer_get_timing>(); }
 #if FATTR_EXCEPTIONS
     scorer(const sketch &s, const model &m, const scorer_options &o = {}) : scorer(try_create(s, m, o).value()) {}
@@ -250,6 +276,10 @@ public:
         return r;
     }
     void score(const inputs &x, span<fa_result> out) { check_status(try_score(x, out)); }
+    std::size_t score_tokens(const inputs &x, span<fa_token> tokens, float *couplings = nullptr, float *weights = nullptr)
+    {
+        return try_score_tokens(x, tokens, couplings, weights).value();
+    }
     fa_score_timing timing() const { return try_timing().value(); }
 #endif
 };

@@ -300,6 +300,45 @@ void gradients(world &w)
     CHECK(thrown_by([&] { ours.score(view(x)); }) == FA_ERR_CANCELLED && std::strstr(fa_error_message(), "not today"));
 }
 
+/* A small language model's own continuations as references, one of them token by token. */
+void tokens(world &w, std::string models)
+{
+    models.resize(models.rfind('/'));
+    auto gpt = fattr::model::load(w.context, (models + "/../../tests/data/oracle_tokens_tied.onnx").c_str());
+    std::vector<std::int64_t> prompts(40 * 4), lengths(40);
+    for (std::size_t i = 0; i < prompts.size(); i++) prompts[i] = static_cast<std::int64_t>(i * i % 13);
+    for (std::size_t i = 0; i < lengths.size(); i++) lengths[i] = static_cast<std::int64_t>(1 + i % 4);
+    fattr::generate_options o;
+    o.tokens = 6;
+    o.lengths = lengths.data();
+    const fattr::array_view given(prompts.data(), {40, 4});
+    fattr::responses r = gpt.generate(given, o);
+    CHECK(r.tokens.shape().size() == 2 && r.tokens.shape()[1] == 10 && r.mask.elements<std::uint8_t>().size() == 400);
+    const fa_array whole[] = {r.tokens.view(), r.mask.view()};
+    fa_array named[] = {whole[0], whole[1]};
+    named[0].name = nullptr;
+    fattr::sketch_options so;
+    so.loss = FA_LOSS_NEXT_TOKEN;
+    auto sketch = fattr::sketch::build(gpt, fattr::refset::create(w.context, named), {}, so);
+    fattr::scorer scorer(sketch, gpt);
+    const std::int64_t one[] = {1, 10};
+    const fa_array last[] = {fa_array{r.tokens.elements<std::int64_t>().data() + 390, one, 2, FA_INT64, nullptr},
+                             fa_array{r.mask.elements<std::uint8_t>().data() + 390, one, 2, FA_UINT8, FA_ARRAY_MASK}};
+    std::vector<fa_token> found(10);
+    std::vector<float> couplings(10 * 40);
+    CHECK(scorer.score_tokens(last, found, couplings.data()) == 6);
+    double loss = 0;
+    for (std::size_t i = 0; i < 6; i++) {
+        CHECK(found[i].position == lengths[39] + static_cast<std::int64_t>(i) && std::fabs(static_cast<double>(couplings[40 * i])) <= 1);
+        loss += found[i].loss / 6;
+    }
+    CHECK(std::fabs(std::exp(-loss) - scorer.score(last).confidence) < 1e-5);
+    CHECK(thrown_by([&] { scorer.score_tokens(last, fattr::span<fa_token>(found.data(), 5)); }) == FA_ERR_LIMIT);
+    o.tokens = 9;
+    CHECK(thrown_by([&] { gpt.generate(given, o); }) == FA_ERR_SHAPE);
+    CHECK(gpt.try_generate(given, o).status() == FA_ERR_SHAPE);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 4) return 2;
@@ -313,6 +352,7 @@ int main(int argc, char **argv)
     monitor(w, argv[3]);
     callables(w);
     gradients(w);
+    tokens(w, argv[1]);
     threads(w);
     fattr::context kept = w.context.share();
     { world gone = std::move(w); }

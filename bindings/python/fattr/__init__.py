@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Any
 from . import _native
 from .errors import (ArgumentError, CancelledError, FattrError, FileError, FormatError, InputError, InternalError, LimitError, MismatchError,
                      NoSignalError, OutOfMemoryError, StateError, UnsupportedError)
+from .language import Responses, generate
 from .loss import Loss
 from .mechanisms import Mechanism, Mechanisms
 from .model import Context, Model, default_context
 from .monitor import Monitor
 from .refset import RefSet
-from .scorer import Result, Scorer, detection_metrics
+from .scorer import Result, Scorer, Tokens, detection_metrics
 from .sketch import Sketch
 
 if TYPE_CHECKING:
     from .detector import Detector, Explanation
 
 __all__ = ["ArgumentError", "CancelledError", "Context", "Detector", "Explanation", "FattrError", "FileError", "FormatError", "InputError", "InternalError",
-           "LimitError", "Loss", "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Result", "Scorer", "Sketch", "StateError",
-           "UnsupportedError", "build_info", "default_context", "detection_metrics"]
+           "LimitError", "Loss", "Mechanism", "Mechanisms", "MismatchError", "Model", "Monitor", "NoSignalError", "OutOfMemoryError", "RefSet", "Responses", "Result", "Scorer", "Sketch",
+           "StateError", "Tokens", "UnsupportedError", "build_info", "default_context", "detection_metrics", "generate"]
 
 #: Version of the loaded C library.
 __version__: str = _native.decode(_native.lib.fa_version_string())

@@ -16,9 +16,14 @@ Inputs = Union[Any, Tuple[Any, ...], Dict[str, Any]]
 Named = List[Tuple[Optional[str], "np.ndarray[Any, Any]"]]
 
 
-def inputs(x: Inputs) -> Named:
-    """[(name or None, array)] of what a call was given."""
-    named = x.items() if isinstance(x, dict) else [(None, a) for a in (x if isinstance(x, tuple) else (x,))]
+#: Arrays that may stand beside the inputs, by the names that the library knows them by.
+ASIDES = ("target", "mask")
+
+
+def inputs(x: Inputs, **asides: Any) -> Named:
+    """[(name or None, array)] of what a call was given; asides that are None were not."""
+    named = list(x.items()) if isinstance(x, dict) else [(None, a) for a in (x if isinstance(x, tuple) else (x,))]
+    named += [(name, a) for name, a in asides.items() if a is not None]
     return [(name, _array(name, a)) for name, a in named]
 
 

@@ -172,12 +172,13 @@ def _aligned(x: Inputs) -> List[Any]:
 def _split(whole: RefSet, shards: int) -> List[RefSet]:
     if not 1 <= shards <= len(whole) // 2:
         raise errors.error("FA_ERR_ARGUMENT", f"shards: {shards}; a shard has at least two references, and there are {len(whole)}")
-    inputs, labels, ids = whole.arguments()
+    inputs, labels, ids, mask, target = whole.arguments()
     ends = [len(whole) * k // shards for k in range(shards + 1)]
 
     def part(rows: slice) -> RefSet:
         x = {name: a[rows] for name, a in inputs.items()} if isinstance(inputs, dict) else tuple(a[rows] for a in inputs)
-        return RefSet(x, labels=None if labels is None else labels[rows], ids=ids[rows])
+        mine = {name: None if a is None else a[rows] for name, a in (("labels", labels), ("ids", ids), ("mask", mask), ("target", target))}
+        return RefSet(x, **mine)
     return [part(slice(*e)) for e in zip(ends, ends[1:])]
 
 

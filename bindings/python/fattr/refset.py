@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_int64
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -19,12 +19,14 @@ class RefSet(Handle):
 
     x: an array [n, ...], for a model with several inputs a tuple of them by position or a dict by name.
     labels: [n] true classes, -1 where unknown; ids: [n] distinct numbers of yours, by default 0 to n - 1.
+    For models with an output at every position: mask [n, positions], what each counts (of a language model 1 where a token belongs to the response), and target
+    [n, positions], the class that each is held against, negative for none.
     """
 
     _type = "fa_refset"
 
-    def __init__(self, x: Inputs, *, labels: Any = None, ids: Any = None, context: Optional[Context] = None) -> None:
-        arrays = _arrays.inputs(x)
+    def __init__(self, x: Inputs, *, labels: Any = None, ids: Any = None, mask: Any = None, target: Any = None, context: Optional[Context] = None) -> None:
+        arrays = _arrays.inputs(x, target=target, mask=mask)
         n = arrays[0][1].shape[0] if arrays and arrays[0][1].ndim else 0
         kept = {name: _arrays.column(name, values, n) for name, values in (("labels", labels), ("ids", ids)) if values is not None}
         o = _native.options("fa_refset_options", **{name: _arrays.pointer(a, c_int64) for name, a in kept.items()})
@@ -36,23 +38,39 @@ class RefSet(Handle):
     def __reduce__(self) -> Tuple[Any, ...]:
         return _unpickle_refset, self.arguments()
 
-    def arguments(self) -> Tuple[Inputs, Any, "np.ndarray[Any, Any]"]:
-        """x, labels (None for a set without) and ids that make this set."""
+    def arguments(self) -> Tuple[Inputs, Any, "np.ndarray[Any, Any]", Any, Any]:
+        """x, labels, ids, mask and target (None for a set without) that make this set."""
         try:
             labels = self.labels
         except errors.StateError:
             labels = None
-        return self.inputs, labels, self.ids
+        inputs, asides = self._split()
+        return inputs, labels, self.ids, asides.get("mask"), asides.get("target")
 
     @property
     def inputs(self) -> Inputs:
         """Copies of the arrays: a tuple by position, or a dict where they have names."""
+        return self._split()[0]
+
+    @property
+    def mask(self) -> "Optional[np.ndarray[Any, Any]]":
+        """The mask that came beside the inputs; None without (where all have names, it is among `inputs`)."""
+        return self._split()[1].get("mask")
+
+    @property
+    def target(self) -> "Optional[np.ndarray[Any, Any]]":
+        """The same of the targets."""
+        return self._split()[1].get("target")
+
+    def _split(self) -> "Tuple[Inputs, Dict[str, np.ndarray[Any, Any]]]":
         held, views = self.handle, []
         for i in range(lib.fa_refset_input_count(held)):
             view = _native.STRUCTS["fa_array"]()
             lib.fa_refset_get_input(held, i, ctypes.byref(view))
-            views.append((view.name, _arrays.copied(view)))
-        return {_native.decode(name): a for name, a in views} if all(name for name, _ in views) else tuple(a for _, a in views)
+            views.append((_native.decode(view.name) if view.name else None, _arrays.copied(view)))
+        if all(name for name, _ in views):
+            return dict(views), {}
+        return tuple(a for name, a in views if name not in _arrays.ASIDES), {name: a for name, a in views if name in _arrays.ASIDES}
 
     @property
     def ids(self) -> "np.ndarray[Any, Any]":
@@ -77,8 +95,8 @@ class RefSet(Handle):
         return _native.digest(lib.fa_refset_digest, self.handle)
 
 
-def _unpickle_refset(inputs: Inputs, labels: Any, ids: Any) -> RefSet:
-    return RefSet(inputs, labels=labels, ids=ids)
+def _unpickle_refset(inputs: Inputs, labels: Any, ids: Any, mask: Any = None, target: Any = None) -> RefSet:
+    return RefSet(inputs, labels=labels, ids=ids, mask=mask, target=target)
 
 
 def as_refset(x: Any, context: Context) -> Optional[RefSet]:

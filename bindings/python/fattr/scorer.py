@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from ctypes import c_double
+from ctypes import c_double, c_float, c_int64
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -42,6 +42,22 @@ _RECORD = np.dtype({"names": [*_COLUMNS, *_POINTERS],
                     "offsets": [getattr(_RESULT, name).offset for name in (*_COLUMNS, *_POINTERS)], "itemsize": ctypes.sizeof(_RESULT)})
 
 
+class Tokens(NamedTuple):
+    """What Scorer.tokens() found about the tokens of one response, in the order of the sequence."""
+
+    position: "np.ndarray[Any, Any]"  #: [m] where in the sequence, from 1 on
+    token: "np.ndarray[Any, Any]"  #: [m] which
+    loss: "np.ndarray[Any, Any]"  #: [m] negative log-likelihoods, nats
+    score: "np.ndarray[Any, Any]"  #: [m] the scorer's score of each token alone
+    no_signal: "np.ndarray[Any, Any]"  #: [m] bool, its signature is zero
+    couplings: "np.ndarray[Any, Any]"  #: [m, references] cosine with every reference
+    weights: "Optional[np.ndarray[Any, Any]]"  #: [m, references] what explains the token; None for scores without weights
+
+
+_TOKEN = _native.STRUCTS["fa_token"]
+_TOKEN_COLUMNS = {"position": np.int64, "token": np.int64, "loss": float, "score": float, "no_signal": bool}
+
+
 class Scorer(Handle):
     """Scores inputs with a sketch and its model. Threads that share one take turns; for speed make one per thread.
 
@@ -69,9 +85,9 @@ class Scorer(Handle):
         self._weights = score in ("cone", "span")
         self._residual = residual
 
-    def score(self, x: Inputs) -> Result:
-        """Scores an array [n, ...] of any n (several model inputs: a tuple of arrays by position, or a dict by name)."""
-        arrays = _arrays.inputs(x)
+    def score(self, x: Inputs, *, mask: Any = None, target: Any = None) -> Result:
+        """Scores an array [n, ...] of any n (several model inputs: a tuple of arrays by position, or a dict by name); mask and target as RefSet has them."""
+        arrays = _arrays.inputs(x, target=target, mask=mask)
         n = _arrays.rows(arrays)
         out = self._empty(n)
         for first in range(0, n, self._batch):
@@ -80,6 +96,26 @@ class Scorer(Handle):
         out["scores"] = {name: column for name, column in scores.items() if not np.isnan(column).any()}
         out["flagged"] = out["flagged"] == 1 if self.info.calibration_count else None
         return Result(**out)
+
+    def tokens(self, x: Inputs, *, mask: Any = None, target: Any = None) -> "List[Tokens]":
+        """Takes responses of a language model apart (a sketch of the loss next-token): for each sequence of x, which references explain which token."""
+        arrays = _arrays.inputs(x, target=target, mask=mask)
+        return [self._tokens_of([(name, a[i:i + 1]) for name, a in arrays], i) for i in range(_arrays.rows(arrays))]
+
+    def _tokens_of(self, one: Any, i: int) -> "Tokens":
+        room, references, count = max(a[0].size for _, a in one), self.info.reference_count, c_int64()
+        found = (_TOKEN * room)()
+        couplings = np.empty((room, references), np.float32)
+        weights = np.empty_like(couplings) if self._weights else None
+        with self._lock:
+            try:
+                lib.fa_score_tokens(self.handle, _arrays.c_arrays(one), len(one), room, found, _arrays.pointer(couplings, c_float),
+                                    None if weights is None else _arrays.pointer(weights, c_float), ctypes.byref(count))
+            except errors.FattrError as e:
+                raise errors.error(e.status, f"input {i}: {e.message}") from None if i else e
+        n = count.value
+        column = {name: np.array([getattr(t, name) for t in found[:n]], kind) for name, kind in _TOKEN_COLUMNS.items()}
+        return Tokens(**column, couplings=couplings[:n].copy(), weights=None if weights is None else weights[:n].copy())
 
     def _empty(self, n: int) -> Dict[str, Any]:
         out: Dict[str, Any] = {name: np.empty(n, kind) for name, kind in _COLUMNS.items()}
@@ -136,7 +172,7 @@ class ScorerPool:
     def __reduce__(self) -> Tuple[Any, ...]:
         return ScorerPool, self._made_of
 
-    def score(self, x: Inputs) -> Result:
+    def score(self, x: Inputs, **asides: Any) -> Result:
         """Scorer.score() by one of them."""
         with self._lock:
             scorer = self._free.pop() if self._free else None
@@ -144,7 +180,7 @@ class ScorerPool:
             sketch, model, options = self._made_of
             scorer = Scorer(sketch, model, **options)
         try:
-            return scorer.score(x)
+            return scorer.score(x, **asides)
         finally:
             with self._lock:
                 self._free.append(scorer)

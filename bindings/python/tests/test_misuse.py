@@ -119,7 +119,7 @@ class Closed(unittest.TestCase):
 
     def test_each(self):
         """Every public member of a closed object says so."""
-        used = {"run": (self.x,), "score": (self.x,), "save": ("/tmp/never",), "check_model": (self.model,), "recalibrate": (self.model, None)}
+        used = {"run": (self.x,), "score": (self.x,), "tokens": (self.x,), "save": ("/tmp/never",), "check_model": (self.model,), "recalibrate": (self.model, None)}
         for o in (self.scorer, self.sketch, self.set, self.model, self.context):
             o.close()
             o.close()

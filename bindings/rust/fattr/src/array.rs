@@ -63,6 +63,18 @@ impl<'a> ArrayView<'a> {
         self
     }
 
+    /// The same as a mask beside the inputs of a model with an output at every position: what each counts; of a language model 1 where a token belongs to the response.
+    pub fn mask(mut self) -> Self {
+        self.raw.name = sys::FA_ARRAY_MASK.as_ptr().cast();
+        self
+    }
+
+    /// The same as targets beside them: integers, the class that each output is held against, negative for none.
+    pub fn target(mut self) -> Self {
+        self.raw.name = sys::FA_ARRAY_TARGET.as_ptr().cast();
+        self
+    }
+
     /// The dimensions.
     pub fn shape(&self) -> &'a [i64] {
         // SAFETY: made of a slice of this length that lives for 'a.

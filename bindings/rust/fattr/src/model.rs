@@ -174,7 +174,7 @@ impl Model {
 
 /// An array that the library made.
 #[derive(Debug)]
-pub struct Tensor(NonNull<sys::fa_tensor>);
+pub struct Tensor(pub(crate) NonNull<sys::fa_tensor>);
 
 // SAFETY: immutable.
 unsafe impl Send for Tensor {}

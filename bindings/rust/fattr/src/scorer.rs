@@ -115,6 +115,8 @@ impl Default for ScorerOptions {
 pub struct Scorer {
     raw: NonNull<sys::fa_scorer>,
     results: Vec<sys::fa_result>,
+    pub(crate) references: usize,
+    pub(crate) with_weights: bool,
     _gradient: Option<Gradient>,
 }
 
@@ -138,7 +140,11 @@ impl Scorer {
         let raw = ffi::make(|out| unsafe { sys::fa_scorer_create(sketch.as_ptr(), model.as_ptr(), &o, out) })?;
         // SAFETY: plain data.
         let results = vec![unsafe { zeroed() }; o.max_batch.max(1) as usize];
-        Ok(Scorer { raw, results, _gradient: gradient })
+        let with_weights = o.score == Score::Cone as i32 || o.score == Score::Span as i32;
+        Ok(Scorer { raw, results, references: sketch.info()?.reference_count, with_weights, _gradient: gradient })
+    }
+    pub(crate) fn as_ptr(&mut self) -> *mut sys::fa_scorer {
+        self.raw.as_ptr()
     }
     /// Scores one input, `[1, ...]` per model input. Allocates nothing, unless the size is new to the scorer.
     pub fn score(&mut self, inputs: &[ArrayView<'_>]) -> Result<Scored<'_>> {

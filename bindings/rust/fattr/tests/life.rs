@@ -278,3 +278,41 @@ fn metrics() {
     assert_eq!(detection_metrics(&[f64::NAN], &[1.0]).unwrap_err().status(), Status::NotFinite);
     assert_eq!(detection_metrics(&[], &[1.0]).unwrap_err().status(), Status::Argument);
 }
+
+/// A small language model's own continuations as references, one scored as a whole and token by token.
+#[test]
+fn responses_token_by_token() {
+    let context = Context::new().unwrap();
+    let model = Model::load(&context, model_path("../../tests/data/oracle_tokens_tied.onnx")).unwrap();
+    let prompts: Vec<i64> = (0..40 * 4).map(|i| i * i % 13).collect();
+    let lengths: Vec<i64> = (0..40).map(|i| 1 + i % 4).collect();
+    let prompts = ArrayView::new(&prompts, &[40, 4]).unwrap();
+    let options = GenerateOptions::new().tokens(6).lengths(&lengths);
+    let (tokens, mask) = model.generate(&prompts, &options).unwrap();
+    assert_eq!((tokens.shape(), mask.shape()), (&[40, 10][..], &[40, 10][..]));
+    let (x, m) = (tokens.elements::<i64>().unwrap(), mask.elements::<u8>().unwrap());
+    let view = |from: usize, to: usize, shape: &'static [i64]| [ArrayView::new(&x[from * 10..to * 10], shape).unwrap(), ArrayView::new(&m[from * 10..to * 10], shape).unwrap().mask()];
+    let references = RefSet::new(&context, &view(0, 30, &[30, 10])).unwrap();
+    let sketch = Sketch::build(&model, &references, None, &SketchOptions::new().loss(Loss::NextToken)).unwrap();
+    let mut scorer = Scorer::new(&sketch, &model, &ScorerOptions::new()).unwrap();
+    let confidence = scorer.score(&view(35, 36, &[1, 10])).unwrap().confidence();
+    let found = scorer.score_tokens(&view(35, 36, &[1, 10])).unwrap();
+    assert_eq!(found.tokens().len(), 6);
+    for (i, t) in found.tokens().iter().enumerate() {
+        assert_eq!((t.position, t.token), (lengths[35] + i as i64, x[350 + t.position as usize]));
+        assert!(found.couplings(i).len() == 30 && found.weights(i).len() == 30 && found.weights(i).iter().all(|&w| w >= 0.0));
+    }
+    let mean = found.tokens().iter().map(|t| t.loss).sum::<f64>() / 6.0;
+    assert!(((-mean).exp() - confidence).abs() < 1e-5);
+
+    // The mask by another way: targets where it is 1.
+    let target: Vec<i64> = x[350..360].iter().zip(&m[350..360]).map(|(&x, &m)| if m == 1 { x } else { -1 }).collect();
+    let by_target = [ArrayView::new(&x[350..360], &[1, 10]).unwrap(), ArrayView::new(&target, &[1, 10]).unwrap().target()];
+    assert!((scorer.score(&by_target).unwrap().confidence() - confidence).abs() < 1e-6);
+
+    let nothing = [0u8; 10];
+    let empty = [view(35, 36, &[1, 10])[0], ArrayView::new(&nothing, &[1, 10]).unwrap().mask()];
+    assert_eq!(scorer.score_tokens(&empty).unwrap_err().status(), Status::Argument);
+    assert_eq!(model.generate(&prompts, &options.clone().lengths(&[1])).unwrap_err().status(), Status::Shape);
+    assert_eq!(model.generate(&prompts, &options.tokens(9)).unwrap_err().status(), Status::Shape);
+}
