@@ -260,7 +260,7 @@ static fa_status read_body(builder *b, Onnx__AttributeProto *a, fa_node *node, i
     builder inner = {.file = b->file, .values.arena = b->file->scratch, .outer = b, .depth = b->depth + 1};
     fa_attr *out = &node->attr[node->n_attr];
     fa_context *c = b->graph->arena.context;
-    if (inner.depth > NESTING_MAX) return fa_fail(FA_ERR_LIMIT, "graphs are nested deeper than %d", NESTING_MAX);
+    if (inner.depth > NESTING_MAX) return fa_fail(FA_ERR_LIMIT, "node '%s': graphs are nested deeper than %d", node->name, NESTING_MAX);
     *out = (fa_attr){.kind = FA_ATTR_GRAPH, .i = *n};
     if (!(out->name = fa_arena_string(&b->graph->arena, a->name)) || !(out->graph = inner.graph = fa_new(c, sizeof *inner.graph))) return FA_ERR_MEMORY;
     node->n_attr++; /* from here on the graph's own destruction sees to the body */

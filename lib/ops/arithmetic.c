@@ -141,6 +141,61 @@ static int64_t int_pow(int64_t x, int64_t y)
     return (int64_t)power;
 }
 
+/* What is known beforehand is mostly arithmetic of shapes, where a number that wraps around would go on as a wrong size: it is refused then, with the numbers. */
+
+static bool add_fits(int64_t x, int64_t y, int64_t *z)
+{
+    return !__builtin_add_overflow(x, y, z);
+}
+
+static bool sub_fits(int64_t x, int64_t y, int64_t *z)
+{
+    return !__builtin_sub_overflow(x, y, z);
+}
+
+static bool mul_fits(int64_t x, int64_t y, int64_t *z)
+{
+    return !__builtin_mul_overflow(x, y, z);
+}
+
+/* Of Div and Mod; a quotient that does not fit is wrapped, as its one case, the least number by -1, is no size anyway. */
+static bool divides(int64_t x, int64_t y, int64_t *z)
+{
+    *z = x;
+    return y != 0;
+}
+
+static fa_status check_known(const fa_op_setup *s, const char *sign, bool (*fits)(int64_t, int64_t, int64_t *))
+{
+    const fa_walk *w = s->params;
+    const int64_t *xs = s->in[0]->data, *ys = s->in[1]->data;
+    const int32_t dtype = s->out[0].dtype;
+    if (!xs || !ys || (dtype != FA_INT64 && dtype != FA_INT32)) return FA_OK;
+    fa_walk_place p;
+    FA_WALK_ROWS(w, p) {
+        for (int64_t i = 0; i < w->row; i++) {
+            const int64_t x = xs[p.at[1] + i * w->row_step[1]], y = ys[p.at[2] + i * w->row_step[2]];
+            int64_t z;
+            if (fits(x, y, &z) && FA_R(fa_op_wrap)(z, dtype) == z) continue;
+            return fa_fail(fits == divides ? FA_ERR_SHAPE : FA_ERR_LIMIT, "element %lld is %lld %s %lld, which %s", (long long)(p.at[0] + i), (long long)x, sign, (long long)y,
+                           fits == divides ? "divides by zero" : dtype == FA_INT64 ? "does not fit int64" : "does not fit int32");
+        }
+    }
+    return FA_OK;
+}
+
+#define PREPARE(id, sign, fits)                                                                                                                          \
+    static fa_status id##_prepare(fa_op_setup *s)                                                                                                        \
+    {                                                                                                                                                    \
+        FA_TRY(pair_prepare(s));                                                                                                                         \
+        return check_known(s, sign, fits);                                                                                                               \
+    }
+
+PREPARE(add, "+", add_fits)
+PREPARE(sub, "-", sub_fits)
+PREPARE(mul, "*", mul_fits)
+PREPARE(div, "/", divides)
+
 FORWARD(add, x + y, int_add)
 BACKWARD(add, 1, 1)
 FORWARD(sub, x - y, int_sub)
@@ -157,7 +212,7 @@ static fa_status mod_prepare(fa_op_setup *s)
 {
     FA_TRY(pair_prepare(s));
     if (fa_dtype_is_real(s->out[0].dtype) && !fa_node_int(s->node, "fmod", 0)) return fa_fail(FA_ERR_FORMAT, "real inputs need attribute 'fmod' to be 1");
-    return FA_OK;
+    return check_known(s, "%", divides);
 }
 
 static void either_mod_forward(const fa_op_call *c)
@@ -232,7 +287,7 @@ static void pow_backward(const fa_op_call *c)
     }
 }
 
-#define PAIR(name, since, in, id) {name, "", since, FA_OPSET_ANY, FA_OP_OVERWRITES, in, 0, pair_prepare, id##_forward, id##_backward}
+#define PAIR(name, since, in, id) {name, "", since, FA_OPSET_ANY, FA_OP_OVERWRITES, in, 0, id##_prepare, id##_forward, id##_backward}
 
 const fa_op FA_R(fa_ops_arithmetic)[] = {
     PAIR("Add", 1, 0, add),

@@ -112,7 +112,10 @@ fa_status FA_R(fa_op_set)(fa_view *out, int32_t dtype, int32_t ndim, const int64
     if (ndim < 0 || ndim > FA_MAX_DIMS) return fa_fail(FA_ERR_LIMIT, "a result with %d dimensions; at most %d are supported", ndim, FA_MAX_DIMS);
     if (!fa_view_set_shape(out, ndim, dim)) {
         char text[FA_SHAPE_TEXT];
-        return fa_fail(FA_ERR_LIMIT, "a result of shape %s is too large", fa_shape_text(ndim, dim, text, sizeof text));
+        fa_shape_text(ndim, dim, text, sizeof text);
+        for (int32_t d = 0; d < ndim; d++)
+            if (dim[d] < 0) return fa_fail(FA_ERR_SHAPE, "a result of shape %s", text);
+        return fa_fail(FA_ERR_LIMIT, "a result of shape %s is too large", text);
     }
     out->dtype = dtype;
     return FA_OK;
