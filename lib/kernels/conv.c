@@ -2,6 +2,7 @@
 #include "kernels/conv.h"
 
 #include "kernels/cpu.h"
+#include "kernels/depthwise.h"
 #include "kernels/nhwc.h"
 #include "kernels/tile.h"
 
@@ -78,6 +79,7 @@ static void reach(const axis *a, int64_t *lowest, int64_t *highest)
 
 typedef struct phase {
     fa_grid grid;
+    fa_depthwise depthwise; /* in its place where there are vectors */
     int64_t in, out, w; /* where it begins, in floats */
 } phase;
 
@@ -89,6 +91,8 @@ struct fa_conv {
     int64_t top, left, padded_h, padded_w; /* of the scratch image: its rows [0, top) and columns [0, left) are padding */
     int64_t group_floats;                  /* packed weights of one group */
     bool copies, depthwise;
+    bool vectors; /* depthwise, by kernels that need no copy */
+    fa_isa isa;
     bool flat;                             /* images follow each other as rows of one grid do */
     double flops;
     int32_t n_phase;
@@ -192,6 +196,19 @@ static void set_taps(const fa_conv *c, fa_grid *grid, int64_t *tap, tap_walk wal
     grid->depth = (c->depthwise ? 1 : c->in_c) * run;
 }
 
+/* The taps of a phase along one axis, in the order of packed weights: their inputs are evenly spaced. */
+static fa_depthwise_axis depthwise_axis(const axis *a, int64_t residue)
+{
+    fa_depthwise_axis d = {.in = a->in, .out = phase_count(a, residue), .step = a->in_step, .gap = 1};
+    for (int64_t i = 0, at; i < a->k; i++) {
+        if (!tap_of(a, residue, ordered(a, i), &at)) continue;
+        if (d.taps == 0) d.first = at;
+        if (d.taps == 1) d.gap = at - d.first;
+        d.taps++;
+    }
+    return d;
+}
+
 /* The memory behind a fa_conv: taps of all phases, then what libxsmm makes. */
 typedef struct shelf {
     int64_t *tap;
@@ -212,6 +229,7 @@ static void set_phase(fa_isa isa, fa_conv *c, phase *p, const axis *y, const axi
     f->depthwise = c->depthwise;
     p->out = (py * c->out_w + px) * c->out_pixel;
     p->w = c->group_floats;
+    if (c->vectors) p->depthwise = (fa_depthwise){c->out_c, depthwise_axis(y, py), depthwise_axis(x, px), f->out_row, f->out_col};
     /* libxsmm wants whole pixels between the columns it multiplies. */
     const bool join = !c->depthwise && c->groups == 1 && isa != FA_ISA_XSMM;
     set_taps(c, f, room->tap, (tap_walk){*y, *x, py, px, 0, 0}, join);
@@ -266,6 +284,8 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     c->out_pixel = y.gradient ? g->c : g->out;
     c->depthwise = is_depthwise(g);
     c->groups = c->depthwise ? 1 : g->groups;
+    c->isa = isa;
+    c->vectors = FA_HAVE_AVX2 && c->depthwise && isa != FA_ISA_NONE;
     c->in_c = c->in_pixel / c->groups;
     c->out_c = c->out_pixel / c->groups;
     c->in_h = y.in;
@@ -277,7 +297,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     int64_t low_y, high_y, low_x, high_x;
     reach(&y, &low_y, &high_y);
     reach(&x, &low_x, &high_x);
-    c->copies = low_y < 0 || low_x < 0 || high_y >= c->in_h || high_x >= c->in_w;
+    c->copies = !c->vectors && (low_y < 0 || low_x < 0 || high_y >= c->in_h || high_x >= c->in_w);
     c->top = low_y < 0 ? -low_y : 0;
     c->left = low_x < 0 ? -low_x : 0;
     c->padded_h = c->top + (high_y >= c->in_h ? high_y + 1 : c->in_h);
@@ -285,7 +305,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
 
     for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, i / x.phases, i % x.phases, &room);
     const fa_grid *f = &c->phase[0].grid;
-    c->flat = n_phase == 1 && !c->copies && f->in_row * f->rows == c->in_h * c->in_w * c->in_pixel && f->out_row * f->rows == c->out_h * c->out_w * c->out_pixel;
+    c->flat = n_phase == 1 && !c->copies && !c->vectors && f->in_row * f->rows == c->in_h * c->in_w * c->in_pixel && f->out_row * f->rows == c->out_h * c->out_w * c->out_pixel;
     return c;
 }
 
@@ -313,6 +333,12 @@ void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
             for (int32_t k = 0; k < c->n_phase; k++) {
                 const phase *p = &c->phase[k];
                 const int64_t out = i * image_out + p->out + group * c->out_c;
+#if FA_HAVE_AVX2
+                if (c->vectors) {
+                    fa_depthwise_run(c->isa, &p->depthwise, &(fa_depthwise_data){in, d->packed + p->w, d->bias, d->residual ? d->residual + out : NULL, d->out + out, d->relu});
+                    continue;
+                }
+#endif
                 fa_grid grid = p->grid;
                 if (c->flat) grid.rows *= d->n;
                 fa_grid_run(&grid, &(fa_grid_data){

@@ -137,13 +137,38 @@ static VECTORS void square(int64_t r, int64_t c, const float *from, int64_t from
         for (int64_t i = 0; i < r; i++) to[j * to_step + i] = from[i * from_step + j] + (add ? to[j * to_step + i] : 0.0f);
 }
 
+/* Three rows, the colours of a picture. */
+static VECTORS void three_rows(int64_t columns, const float *from, float *to)
+{
+    const float *r = from, *g = from + columns, *b = g + columns;
+    int64_t i = 0;
+#if FA_HAVE_AVX2
+    typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
+    for (; i + 8 <= columns; i += 8, to += 24) {
+        const eight x = *(const eight *)(r + i), y = *(const eight *)(g + i), z = *(const eight *)(b + i);
+        /* x0 y0 . x1 y1 . x2 y2 | . x3 y3 . x4 y4 . x5 | y5 . x6 y6 . x7 y7 . */
+        const eight p = __builtin_shufflevector(x, y, 0, 8, 0, 1, 9, 1, 2, 10), q = __builtin_shufflevector(x, y, 3, 3, 11, 4, 4, 12, 5, 5),
+                    s = __builtin_shufflevector(x, y, 13, 6, 6, 14, 7, 7, 15, 15);
+        *(eight *)to = __builtin_shufflevector(p, z, 0, 1, 8, 3, 4, 9, 6, 7);
+        *(eight *)(to + 8) = __builtin_shufflevector(q, z, 10, 1, 2, 11, 4, 5, 12, 7);
+        *(eight *)(to + 16) = __builtin_shufflevector(s, z, 0, 13, 2, 3, 14, 5, 6, 15);
+    }
+#endif
+    for (; i < columns; i++, to += 3) to[0] = r[i], to[1] = g[i], to[2] = b[i];
+}
+
 void fa_transpose(int64_t n, int64_t rows, int64_t columns, const float *from, float *to, bool add)
 {
-    for (int64_t k = 0; k < n; k++, from += rows * columns, to += rows * columns)
+    for (int64_t k = 0; k < n; k++, from += rows * columns, to += rows * columns) {
+        if (rows == 3 && !add) {
+            three_rows(columns, from, to);
+            continue;
+        }
         for (int64_t i = 0; i < rows; i += SQUARE)
             for (int64_t j = 0; j < columns; j += SQUARE)
                 square(rows - i < SQUARE ? rows - i : SQUARE, columns - j < SQUARE ? columns - j : SQUARE, from + i * columns + j, columns, to + j * rows + i,
                        rows, add);
+    }
 }
 
 VECTORS void fa_copy_or_add(int64_t n, const float *from, float *to, bool add)

@@ -31,12 +31,6 @@ static bool is_rows(const fa_grid *g)
 void fa_grid_run(const fa_grid *g, const fa_grid_data *d)
 {
 #if FA_HAVE_AVX2
-    if (g->isa != FA_ISA_NONE && g->depthwise) {
-        fa_depthwise_avx2(g, d);
-        return;
-    }
-#endif
-#if FA_HAVE_AVX2
     if (g->isa == FA_ISA_XSMM && is_rows(g) && fa_cpu_avx512()) {
         fa_rows_avx512(g, d);
         return;

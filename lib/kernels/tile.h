@@ -22,7 +22,7 @@ typedef struct fa_grid {
     int64_t taps, depth, m;
     const int64_t *tap; /* [taps] offsets into the input */
     fa_isa isa;
-    bool depthwise; /* depth 1, input and output channels correspond, weights are [tap][m] */
+    bool depthwise; /* depth 1, input and output channels correspond, weights are [tap][m]; for plain loops alone, see depthwise.h */
     const struct fa_xsmm_grid *xsmm; /* FA_ISA_XSMM: what libxsmm made for this grid; NULL where it could not */
 } fa_grid;
 
@@ -51,7 +51,6 @@ void fa_grid_run(const fa_grid *grid, const fa_grid_data *data);
 /* The implementations behind it. */
 void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);
 void fa_rows_avx512(const fa_grid *grid, const fa_grid_data *data); /* one tap, positions evenly spaced */
-void fa_depthwise_avx2(const fa_grid *grid, const fa_grid_data *data);
 
 /* Made in `memory` of fa_xsmm_grid_bytes(), zeroed. NULL when libxsmm cannot make the kernels: the AVX2 ones serve then. */
 size_t fa_xsmm_grid_bytes(int64_t taps);

@@ -2,6 +2,7 @@
 #include "kernels/weights.h"
 
 #include "kernels/cpu.h"
+#include "kernels/depthwise.h"
 #include "kernels/nhwc.h"
 #include "kernels/outer.h"
 
@@ -81,8 +82,8 @@ size_t fa_weights_scratch(const fa_conv_geometry *g, int64_t n)
     return sum_bytes(g) + (f.copies ? align((size_t)(images_at_once(g, n) * f.floats) * sizeof(float)) : 0);
 }
 
-/* One pixel of the kernel for all images: channel by channel. */
-static VECTORS void depthwise(const fa_conv_geometry *g, const frame *f, int64_t n, const float *in, const float *d, float *sum)
+/* One pixel of the kernel for all images: channel by channel. `in` is padded where it has to be. */
+static void depthwise(const fa_conv_geometry *g, const frame *f, int64_t n, const float *in, const float *d, float *sum)
 {
     const int64_t channels = g->c;
     for (int64_t i = 0; i < n; i++)
@@ -126,6 +127,26 @@ static void add_sums(const fa_conv_geometry *g, const fa_weights_data *d, int64_
             }
 }
 
+/* [kernel row, kernel column, channel] of all groups, to where they belong. */
+static void add_depthwise(const fa_conv_geometry *g, const fa_weights_data *data, const float *sum)
+{
+    for (int64_t t = 0; t < g->kh * g->kw; t++)
+        for (int64_t c = 0; c < g->c; c++) data->gradient[c * data->stride_out + t * data->stride_position] += sum[t * g->c + c];
+}
+
+#if FA_HAVE_AVX2
+/* Vectors over channels, straight from the images. */
+static void depthwise_vectors(fa_isa isa, const fa_conv_geometry *g, const fa_weights_data *data)
+{
+    const fa_depthwise p = {.channels = g->c, .y = {g->h, g->oh, -g->pad_top, g->stride_h, g->kh, g->dilation_h}, .x = {g->w, g->ow, -g->pad_left, g->stride_w, g->kw, g->dilation_w}};
+    const bool there = data->stride_out == 1 && data->stride_position == g->c;
+    float *sum = there ? data->gradient : data->scratch;
+    if (!there) memset(sum, 0, sum_bytes(g));
+    for (int64_t i = 0; i < data->n; i++) fa_depthwise_weights(isa, &p, data->in + i * g->h * g->w * g->c, data->d + i * g->oh * g->ow * g->c, sum);
+    if (!there) add_depthwise(g, data, sum);
+}
+#endif
+
 static void run_in_place(fa_isa isa, const fa_conv_geometry *g, const frame *f, const fa_weights_data *data, int64_t n, const float *in, const float *d)
 {
     fa_outer_grid o = {.images = n, .rows = g->oh, .cols = g->ow, .c = data->gradient};
@@ -144,6 +165,12 @@ static void run_in_place(fa_isa isa, const fa_conv_geometry *g, const frame *f, 
 
 void fa_weights_run(fa_isa isa, const fa_conv_geometry *g, const fa_weights_data *data)
 {
+#if FA_HAVE_AVX2
+    if (isa != FA_ISA_NONE && is_depthwise(g)) {
+        depthwise_vectors(isa, g, data);
+        return;
+    }
+#endif
     const frame f = frame_of(g);
     const int64_t step = images_at_once(g, data->n), image = g->h * g->w * g->c, d_image = g->oh * g->ow * g->out, groups = is_depthwise(g) ? 1 : g->groups;
     const fa_padding padding = {g->h, g->w * g->c, g->pad_top, g->pad_left * g->c, f.h, f.w * g->c};
@@ -159,12 +186,8 @@ void fa_weights_run(fa_isa isa, const fa_conv_geometry *g, const fa_weights_data
             else if (is_depthwise(g)) depthwise(g, &f, n, in, d, sum);
             else group_sums(isa, g, &f, group, n, in, d, sum);
         }
-        if (is_depthwise(g)) {
-            for (int64_t t = 0; t < g->kh * g->kw; t++)
-                for (int64_t c = 0; c < g->c; c++) data->gradient[c * data->stride_out + t * data->stride_position] += sum[t * g->c + c];
-        } else if (!in_place(g)) {
-            add_sums(g, data, group, sum);
-        }
+        if (is_depthwise(g)) add_depthwise(g, data, sum);
+        else if (!in_place(g)) add_sums(g, data, group, sum);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "base/context.h"
 #include "base/rng.h"
 #include "kernels/conv.h"
+#include "kernels/nhwc.h"
 #include "kernels/normal.h"
 #include "kernels/outer.h"
 #include "kernels/weights.h"
@@ -192,6 +193,22 @@ START_TEST(convolutions_of_random_shapes)
 }
 END_TEST
 
+/* Rows of kernels and images of every width, so that blocks of outputs hang over both edges and end early. */
+START_TEST(depthwise_of_random_shapes)
+{
+    for (int i = 0; i < 120; i++) {
+        fa_conv_geometry g = {.kh = pick(1, 7), .kw = pick(1, 8), .stride_h = pick(1, 3), .stride_w = pick(0, 2) ? pick(1, 2) : pick(1, 4), .dilation_h = pick(1, 2), .dilation_w = pick(0, 3) ? 1 : 2,
+                              .pad_top = pick(0, 7), .pad_left = pick(0, 7), .h = pick(1, 9), .w = pick(1, 30)};
+        const int64_t bottom = pick(0, 7), right = pick(0, 7), span_h = (g.kh - 1) * g.dilation_h + 1, span_w = (g.kw - 1) * g.dilation_w + 1;
+        if (g.h + g.pad_top + bottom < span_h || g.w + g.pad_left + right < span_w) continue;
+        g.oh = (g.h + g.pad_top + bottom - span_h) / g.stride_h + 1;
+        g.ow = (g.w + g.pad_left + right - span_w) / g.stride_w + 1;
+        g.groups = g.c = g.out = pick(2, 50);
+        check_both(&g, pick(1, 2));
+    }
+}
+END_TEST
+
 /* Rows times matrices: every tail of tiles, and sums and rows that are taken in several blocks. */
 START_TEST(rows_of_random_sizes)
 {
@@ -201,6 +218,26 @@ START_TEST(rows_of_random_sizes)
         const int64_t n = pick(1, tall ? 700 : 45);
         check_conv(&g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1));
         check_conv(&g, n, true, pick(0, 1), (int)pick(0, 2), pick(0, 1));
+    }
+}
+END_TEST
+
+START_TEST(transposes)
+{
+    for (int i = 0; fa_kernels_available() && i < 60; i++) {
+        const int64_t n = pick(1, 3), rows = i % 2 ? 3 : pick(1, 20), columns = pick(1, 70);
+        const bool add = pick(0, 2) == 0;
+        float *from = numbers(n * rows * columns), *to = numbers(n * rows * columns), *before = malloc((size_t)(n * rows * columns) * sizeof *before);
+        ck_assert_ptr_nonnull(before);
+        memcpy(before, to, (size_t)(n * rows * columns) * sizeof *before);
+        fa_transpose(n, rows, columns, from, to, add);
+        for (int64_t k = 0; k < n; k++)
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t c = 0; c < columns; c++) {
+                    const int64_t at = (k * columns + c) * rows + r;
+                    ck_assert(to[at] == from[(k * rows + r) * columns + c] + (add ? before[at] : 0.0f));
+                }
+        free(from), free(to), free(before);
     }
 }
 END_TEST
@@ -286,7 +323,9 @@ int main(void)
     tcase_set_timeout(t, 100);
     tcase_add_test(t, convolutions_of_known_networks);
     tcase_add_test(t, convolutions_of_random_shapes);
+    tcase_add_test(t, depthwise_of_random_shapes);
     tcase_add_test(t, rows_of_random_sizes);
+    tcase_add_test(t, transposes);
     tcase_add_test(t, sizes_beyond_the_kernels);
     tcase_add_test(t, sums_of_outer_products);
     tcase_add_test(t, lower_triangles);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/depthwise.h"
+
+#include "kernels/cpu.h"
+
+#if FA_HAVE_AVX2
+#include <immintrin.h>
+
+/* Outputs that are summed beside each other, enough to keep the multiply-add units busy, and the widest kernel row whose weights have registers beside them. */
+#define OUTPUTS 8
+#define MOST_TAPS 7
+
+/* The inputs of a block of outputs are more than FA_UNROLL unrolls. */
+#if defined(__clang__)
+#define UNROLL FA_UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* What runs kernels with so many taps along a row and so many inputs from output to output; taps 0: any. */
+typedef struct passes {
+    int64_t taps, step;
+    void (*run)(const fa_depthwise *p, const fa_depthwise_data *d);
+    void (*weights)(const fa_depthwise *p, const float *in, const float *d, float *sum);
+} passes;
+
+/* Kernel rows that lie in the image for one row of outputs; `at`: the input row of kernel row 0. */
+typedef struct kernel_rows {
+    int64_t at, begin, end;
+} kernel_rows;
+
+static inline kernel_rows rows_inside(const fa_depthwise_axis *a, int64_t o)
+{
+    kernel_rows k = {.at = a->first + o * a->step, .begin = 0, .end = a->taps};
+    if (k.at < 0) k.begin = (a->gap - 1 - k.at) / a->gap;
+    if (k.at + (a->taps - 1) * a->gap >= a->in) k.end = k.at < a->in ? (a->in - 1 - k.at) / a->gap + 1 : 0;
+    return k;
+}
+
+/* Masks of 0 to 8 lanes: lanes [8 - n, 16 - n). */
+static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+#define NAME(f) f##_avx2
+#define TARGET FA_AVX2
+#define FLOATS 8
+#define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
+#define MAX_F(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define MASK __m256i
+#define MASK_OF(n) _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - (n)))
+#define MASK_LOAD(p, mask) ((vf)_mm256_maskload_ps(p, mask))
+#define MASK_STORE(p, mask, v) _mm256_maskstore_ps(p, mask, (__m256)(v))
+#include "kernels/depthwise_body.h"
+
+#define NAME(f) f##_avx512
+#define TARGET __attribute__((target("avx512f,avx512dq,fma")))
+#define FLOATS 16
+#define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
+#define MAX_F(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define MASK __mmask16
+#define MASK_OF(n) (__mmask16)((1u << (n)) - 1)
+#define MASK_LOAD(p, mask) ((vf)_mm512_maskz_loadu_ps(mask, p))
+#define MASK_STORE(p, mask, v) _mm512_mask_storeu_ps(p, mask, (__m512)(v))
+#include "kernels/depthwise_body.h"
+
+static const passes *find(fa_isa isa, const fa_depthwise *p)
+{
+    const passes *at = isa == FA_ISA_XSMM && fa_cpu_avx512() ? passes_avx512 : passes_avx2;
+    while (at->taps && (p->x.gap != 1 || at->taps != p->x.taps || at->step != p->x.step)) at++;
+    return at;
+}
+
+void fa_depthwise_run(fa_isa isa, const fa_depthwise *p, const fa_depthwise_data *d)
+{
+    find(isa, p)->run(p, d);
+}
+
+void fa_depthwise_weights(fa_isa isa, const fa_depthwise *p, const float *in, const float *d, float *sum)
+{
+    find(isa, p)->weights(p, in, d, sum);
+}
+#endif
