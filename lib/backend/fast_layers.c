@@ -155,6 +155,7 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     fa_conv_geometry g = {.c = w->dim[1] * groups, .h = 1, .w = 1, .out = w->dim[0], .oh = 1, .ow = 1, .groups = groups, .kh = w->dim[2],
                           .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
     if (!patchwise && !set_window(node, &g)) return FA_OK;
+    if (!patchwise) g.winograd = fa_conv_should_filter(&g);
     weights from = {node->in[1], NULL, w->dim[1] * w->dim[2] * w->dim[3], w->dim[2] * w->dim[3]};
     if (!f->base->value[from.value].varies && !(from.data = fa_fast_floats(f, w))) return FA_ERR_MEMORY;
     int32_t x, y, made;

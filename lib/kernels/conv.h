@@ -15,6 +15,7 @@
 typedef struct fa_conv_geometry {
     int64_t c, h, w, out, oh, ow; /* channels of all groups */
     int64_t groups, kh, kw, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int64_t winograd; /* 1: by minimal filtering (winograd.h), for which fa_conv_may_filter(); 0: direct sums */
 } fa_conv_geometry;
 
 typedef enum fa_conv_direction {
@@ -24,6 +25,11 @@ typedef enum fa_conv_direction {
 
 /* False for sizes that these kernels leave to others: very large strides, dilations or kernels (a scratch image could not be bounded). */
 bool fa_conv_supported(const fa_conv_geometry *geometry);
+
+/* True for 3 x 3, stride 1, dilation 1, one group; and where minimal filtering is the faster way, too, which channels alone decide: packed weights do not know
+ * the sizes of images. */
+bool fa_conv_may_filter(const fa_conv_geometry *geometry);
+bool fa_conv_should_filter(const fa_conv_geometry *geometry);
 
 /* Floats of the weights as fa_conv_pack() writes them. */
 size_t fa_conv_packed_floats(const fa_conv_geometry *geometry, fa_conv_direction direction);

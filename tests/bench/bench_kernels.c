@@ -111,6 +111,23 @@ int main(void)
         fa_outer o = {n, k, k, x, x, k, k, numbers(k * k), k};
         printf("triangle %lld of %lld: %.1f\n", (long long)n, (long long)k, (double)(n * k * k) / seconds(run_symmetric, &o) * 1e-9);
     }
+    /* 3 x 3 of stride 1: direct sums, and by minimal filtering; GFLOP/s are those of direct sums. */
+    static const int64_t filtered[][3] = {{8, 28, 8}, {8, 28, 32}, {32, 28, 8}, {12, 28, 12}, {24, 14, 24}, {40, 14, 40}, {16, 4, 16}, {16, 28, 16}, {32, 14, 32}, {64, 7, 64}, {64, 56, 64}, {128, 28, 128}, {256, 14, 256}, {512, 7, 512}};
+    printf("3x3 stride 1        n          avx2              avx-512\n                      direct filtered   direct filtered\n");
+    for (size_t s = 0; s < sizeof filtered / sizeof *filtered; s++)
+        for (int64_t n = 1; n <= 32; n *= s < 10 ? 32 : 8) {
+            const int64_t *v = filtered[s];
+            printf("%3lld %4lld->%-4lld %4lld  ", (long long)v[1], (long long)v[0], (long long)v[2], (long long)n);
+            for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++) {
+                for (int64_t m = 0; m <= 1; m++) {
+                    const fa_conv_geometry g = {v[0], v[1], v[1], v[2], v[1], v[1], 1, 3, 3, 1, 1, 1, 1, 1, 1, m};
+                    printf("%8.1f", fa_kernels_have(isa) ? conv_rate(context, isa, &g, n, FA_CONV_FORWARD) : 0.0);
+                }
+                printf("   ");
+            }
+            printf("\n");
+            fflush(stdout);
+        }
     fa_context_release(context);
     return 0;
 }

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/winograd_block.h"
+
+#include "kernels/cpu.h"
+
+#include <string.h>
+
+#if FA_HAVE_AVX2
+#include <immintrin.h>
+#endif
+
+#define P FA_WINOGRAD_P
+#define Q FA_WINOGRAD_Q
+#define OUT FA_WINOGRAD_OUT
+#define SIDE FA_WINOGRAD_SIDE
+#define POSITIONS FA_WINOGRAD_POSITIONS
+/* Every loop over registers of sums must go. */
+#if defined(__clang__)
+#define WINOGRAD_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define WINOGRAD_UNROLL _Pragma("GCC unroll 36")
+#endif
+#define WINOGRAD_INLINE static inline __attribute__((always_inline))
+
+typedef void (*products_fn)(const fa_winograd_block *b, const float *in, const float *kernels, float *product);
+
+/* The input of a tile as [row][column][FA_TILE], with zeros around the image and behind its channels. */
+static void gather(const fa_winograd *w, const fa_winograd_tile *t, int64_t c0, int64_t channels, float *to)
+{
+    for (int64_t y = t->y; y < t->y + SIDE; y++)
+        for (int64_t x = t->x; x < t->x + SIDE; x++, to += FA_TILE) {
+            const bool inside = y >= 0 && y < w->in_h && x >= 0 && x < w->in_w;
+            const float *from = inside ? t->image + (y * w->in_w + x) * w->in_c + c0 : NULL;
+            if (inside && channels == FA_TILE) {
+                memcpy(to, from, FA_TILE * sizeof *to);
+                continue;
+            }
+            memset(to, 0, FA_TILE * sizeof *to);
+            if (inside) memcpy(to, from, (size_t)channels * sizeof *to);
+        }
+}
+
+/* Some channels of the outputs that exist. */
+static void move(const fa_winograd_tile *t, int64_t channels, const float *from, int64_t from_row, int64_t from_pixel, float *to, int64_t to_row,
+                             int64_t to_pixel)
+{
+    for (int64_t y = 0; y < t->rows; y++)
+        for (int64_t x = 0; x < t->cols; x++) memcpy(to + y * to_row + x * to_pixel, from + y * from_row + x * from_pixel, (size_t)channels * sizeof *to);
+}
+
+#define NAME(f) f##_plain
+#define TARGET
+#define FLOATS 4
+#define ROWS 6
+#define FMA_F(a, b, c) ((a) * (b) + (c))
+#define SPLAT_F(x) ((vf){x, x, x, x})
+#define RELU_F(a) ((vf)(((a) > (vf){0}) & (__typeof__((a) > (vf){0}))(a)))
+#include "kernels/winograd_body.h"
+
+#if FA_HAVE_AVX2
+#define NAME(f) f##_avx2
+#define TARGET FA_AVX2
+#define FLOATS 8
+#define ROWS 6
+#define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
+#define RELU_F(a) ((vf)_mm256_max_ps((__m256)(a), _mm256_setzero_ps()))
+#include "kernels/winograd_body.h"
+
+#define NAME(f) f##_avx512
+#define TARGET __attribute__((target("avx512f,fma")))
+#define FLOATS 16
+#define ROWS 28
+#define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
+#define RELU_F(a) ((vf)_mm512_max_ps((__m512)(a), _mm512_setzero_ps()))
+#include "kernels/winograd_body.h"
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FA_KERNELS_WINOGRAD_BLOCK_H
+#define FA_KERNELS_WINOGRAD_BLOCK_H
+
+#include "kernels/tile.h"
+#include "kernels/winograd.h"
+
+/* Between the files of winograd. Tiles are worked on FA_WINOGRAD_TILES at a time, as many as the registers of AVX-512 have sums for, channels FA_TILE at a time. */
+#define FA_WINOGRAD_TILES 28
+#define FA_WINOGRAD_OUT 4  /* side of a tile of outputs */
+#define FA_WINOGRAD_SIDE 6 /* of the inputs under it, and of a transformed tile */
+#define FA_WINOGRAD_POSITIONS (FA_WINOGRAD_SIDE * FA_WINOGRAD_SIDE)
+
+/* Points of interpolation beside 0 and infinity, with both signs; their powers are exact in float. */
+#define FA_WINOGRAD_P 0.625f
+#define FA_WINOGRAD_Q 1.5f
+
+/* A tile where it lies. What it reads begins at row y and column x of its image and is 0 outside; of its outputs, rows x cols exist. */
+typedef struct fa_winograd_tile {
+    const float *image;
+    int64_t y, x;
+    int64_t out, rows, cols; /* out: its first output, in floats */
+} fa_winograd_tile;
+
+typedef struct fa_winograd_block {
+    const fa_winograd *w;
+    int64_t n;
+    fa_winograd_tile tile[FA_WINOGRAD_TILES];
+    float *in;      /* transformed, [position][block of channels][tile][FA_TILE] */
+    float *product; /* of FA_TILE outputs, [position][tile][FA_TILE] */
+} fa_winograd_block;
+
+void fa_winograd_block_plain(const fa_winograd_block *block, const fa_conv_data *data);
+void fa_winograd_block_avx2(const fa_winograd_block *block, const fa_conv_data *data);
+void fa_winograd_block_avx512(const fa_winograd_block *block, const fa_conv_data *data);
+
+#endif

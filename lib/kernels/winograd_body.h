@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Body of winograd_block.c, included once per instruction set with NAME, TARGET, FLOATS (per vector, a divisor of FA_TILE), ROWS (tiles whose sums fit the
+ * registers), FMA_F, SPLAT_F and RELU_F defined; undefines them. */
+
+#define vf NAME(vf)
+typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
+#define LOAD_F(p) (*(const vf *)(p))
+#define VECTORS (FA_TILE / FLOATS)
+
+/* B' times a line of six; results are `step` apart. */
+WINOGRAD_INLINE TARGET void NAME(in_line)(const vf *d, vf *t, const int step)
+{
+    const vf pp = SPLAT_F(-P * P), qq = SPLAT_F(-Q * Q), sum = SPLAT_F(-(P * P + Q * Q)), product = SPLAT_F(P * P * Q * Q), p = SPLAT_F(P), q = SPLAT_F(Q);
+    const vf even_p = FMA_F(qq, d[2], d[4]), odd_p = FMA_F(qq, d[1], d[3]), even_q = FMA_F(pp, d[2], d[4]), odd_q = FMA_F(pp, d[1], d[3]);
+    t[0] = FMA_F(product, d[0], FMA_F(sum, d[2], d[4]));
+    t[step] = FMA_F(p, odd_p, even_p);
+    t[2 * step] = FMA_F(-p, odd_p, even_p);
+    t[3 * step] = FMA_F(q, odd_q, even_q);
+    t[4 * step] = FMA_F(-q, odd_q, even_q);
+    t[5 * step] = FMA_F(product, d[1], FMA_F(sum, d[3], d[5]));
+}
+
+/* A' times a line of six, whose elements are `step` apart. */
+WINOGRAD_INLINE TARGET void NAME(out_line)(const vf *u, const int step, vf *y)
+{
+    const vf p = SPLAT_F(P), q = SPLAT_F(Q), pp = SPLAT_F(P * P), qq = SPLAT_F(Q * Q), ppp = SPLAT_F(P * P * P), qqq = SPLAT_F(Q * Q * Q);
+    const vf even_p = u[step] + u[2 * step], odd_p = u[step] - u[2 * step], even_q = u[3 * step] + u[4 * step], odd_q = u[3 * step] - u[4 * step];
+    y[0] = u[0] + even_p + even_q;
+    y[1] = FMA_F(p, odd_p, q * odd_q);
+    y[2] = FMA_F(pp, even_p, qq * even_q);
+    y[3] = FMA_F(ppp, odd_p, FMA_F(qqq, odd_q, u[5 * step]));
+}
+
+/* FLOATS channels of a tile, from rows and pixels `row` and `pixel` floats apart; positions of the result are `step` floats apart. */
+WINOGRAD_INLINE TARGET void NAME(in_tile)(const float *from, int64_t row, int64_t pixel, float *to, int64_t step)
+{
+    vf half[POSITIONS], d[SIDE], t[SIDE];
+    WINOGRAD_UNROLL
+    for (int y = 0; y < SIDE; y++) {
+        WINOGRAD_UNROLL
+        for (int x = 0; x < SIDE; x++) d[x] = LOAD_F(from + y * row + x * pixel);
+        NAME(in_line)(d, half + y, SIDE);
+    }
+    WINOGRAD_UNROLL
+    for (int x = 0; x < SIDE; x++) {
+        NAME(in_line)(half + x * SIDE, t, 1);
+        WINOGRAD_UNROLL
+        for (int y = 0; y < SIDE; y++) *(vf *)(to + (y * SIDE + x) * step) = t[y];
+    }
+}
+
+/* The tiles' FA_TILE channels from `c0` on. Those that reach over an edge, and channels that do not fill a vector, are gathered first. */
+WINOGRAD_INLINE TARGET void NAME(in_channels)(const fa_winograd_block *b, int64_t c0, float *to, int64_t step)
+{
+    const fa_winograd *w = b->w;
+    const int64_t channels = w->in_c - c0 < FA_TILE ? w->in_c - c0 : FA_TILE;
+    float gathered[POSITIONS * FA_TILE];
+    for (int64_t i = 0; i < b->n; i++, to += FA_TILE) {
+        const fa_winograd_tile *t = &b->tile[i];
+        const bool whole = channels == FA_TILE && t->y >= 0 && t->x >= 0 && t->y + SIDE <= w->in_h && t->x + SIDE <= w->in_w;
+        if (!whole) gather(w, t, c0, channels, gathered);
+        const float *from = whole ? t->image + (t->y * w->in_w + t->x) * w->in_c + c0 : gathered;
+        const int64_t pixel = whole ? w->in_c : FA_TILE, row = whole ? w->in_w * w->in_c : SIDE * FA_TILE;
+        WINOGRAD_UNROLL
+        for (int v = 0; v < VECTORS; v++) NAME(in_tile)(from + v * FLOATS, row, pixel, to + v * FLOATS, step);
+    }
+}
+
+/* Products of `r` tiles with FA_TILE outputs, one position after the other. */
+WINOGRAD_INLINE TARGET void NAME(products)(const int r, const fa_winograd_block *b, const float *in, const float *kernels, float *product)
+{
+    const int64_t channels = b->w->in_c, block = b->n * FA_TILE;
+    for (int64_t position = 0; position < POSITIONS; position++, product += block) {
+        vf acc[ROWS][VECTORS];
+        WINOGRAD_UNROLL
+        for (int i = 0; i < r; i++) {
+            WINOGRAD_UNROLL
+            for (int v = 0; v < VECTORS; v++) acc[i][v] = (vf){0};
+        }
+        for (int64_t c0 = 0; c0 < channels; c0 += FA_TILE, in += block) {
+            const float *x = in, *end = in + (channels - c0 < FA_TILE ? channels - c0 : FA_TILE);
+            for (; x < end; x++, kernels += FA_TILE) {
+                vf k[VECTORS];
+                WINOGRAD_UNROLL
+                for (int v = 0; v < VECTORS; v++) k[v] = LOAD_F(kernels + v * FLOATS);
+                WINOGRAD_UNROLL
+                for (int i = 0; i < r; i++) {
+                    const vf a = SPLAT_F(x[i * FA_TILE]);
+                    WINOGRAD_UNROLL
+                    for (int v = 0; v < VECTORS; v++) acc[i][v] = FMA_F(a, k[v], acc[i][v]);
+                }
+            }
+        }
+        WINOGRAD_UNROLL
+        for (int i = 0; i < r; i++) {
+            WINOGRAD_UNROLL
+            for (int v = 0; v < VECTORS; v++) *(vf *)(product + i * FA_TILE + v * FLOATS) = acc[i][v];
+        }
+    }
+}
+
+#define PRODUCTS(r)                                                                                                                                      \
+    static TARGET void NAME(products_##r)(const fa_winograd_block *b, const float *in, const float *kernels, float *product)          \
+    {                                                                                                                                                    \
+        NAME(products)(r, b, in, kernels, product);                                                                                           \
+    }
+PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(5) PRODUCTS(6)
+#if ROWS > 6
+PRODUCTS(7) PRODUCTS(8) PRODUCTS(9) PRODUCTS(10) PRODUCTS(11) PRODUCTS(12) PRODUCTS(13) PRODUCTS(14) PRODUCTS(15) PRODUCTS(16) PRODUCTS(17)
+PRODUCTS(18) PRODUCTS(19) PRODUCTS(20) PRODUCTS(21) PRODUCTS(22) PRODUCTS(23) PRODUCTS(24) PRODUCTS(25) PRODUCTS(26) PRODUCTS(27) PRODUCTS(28)
+#endif
+#define ENTRY(r) NAME(products_##r)
+static const products_fn NAME(all_products)[ROWS + 1] = {
+    NULL, ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
+#if ROWS > 6
+    ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14), ENTRY(15), ENTRY(16), ENTRY(17),
+    ENTRY(18), ENTRY(19), ENTRY(20), ENTRY(21), ENTRY(22), ENTRY(23), ENTRY(24), ENTRY(25), ENTRY(26), ENTRY(27), ENTRY(28),
+#endif
+};
+
+/* FLOATS outputs of the pixels of a tile that exist. `out` and `residual` are at the first pixel, whose neighbours are `row` and `pixel` floats away. */
+WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, vf bias, bool relu, int64_t rows, int64_t cols, const float *residual,
+                                           float *out, int64_t row, int64_t pixel)
+{
+    vf half[OUT * SIDE], u[SIDE], y[OUT];
+    WINOGRAD_UNROLL
+    for (int x = 0; x < SIDE; x++) {
+        WINOGRAD_UNROLL
+        for (int k = 0; k < SIDE; k++) u[k] = LOAD_F(product + (k * SIDE + x) * step);
+        NAME(out_line)(u, 1, y);
+        WINOGRAD_UNROLL
+        for (int k = 0; k < OUT; k++) half[k * SIDE + x] = y[k];
+    }
+    WINOGRAD_UNROLL
+    for (int k = 0; k < OUT; k++) {
+        if (k >= rows) return;
+        NAME(out_line)(half + k * SIDE, 1, y);
+        WINOGRAD_UNROLL
+        for (int x = 0; x < OUT; x++) {
+            if (x >= cols) break;
+            const int64_t at = k * row + x * pixel;
+            vf sum = y[x] + bias;
+            if (residual) sum += LOAD_F(residual + at);
+            *(vf *)(out + at) = relu ? RELU_F(sum) : sum;
+        }
+    }
+}
+
+WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const fa_conv_data *d, int64_t m0, const float *product)
+{
+    const fa_winograd *w = b->w;
+    const int64_t channels = w->out_c - m0 < FA_TILE ? w->out_c - m0 : FA_TILE;
+    float bias[FA_TILE] = {0}, in[OUT * OUT * FA_TILE], out[OUT * OUT * FA_TILE];
+    if (d->bias) memcpy(bias, d->bias + m0, (size_t)channels * sizeof *bias);
+    for (int64_t i = 0; i < b->n; i++, product += FA_TILE) {
+        const fa_winograd_tile *t = &b->tile[i];
+        int64_t pixel = w->out_c, row = w->out_w * w->out_c;
+        const float *residual = d->residual ? d->residual + t->out + m0 : NULL;
+        float *to = d->out + t->out + m0;
+        const bool whole = channels == FA_TILE;
+        if (!whole) {
+            if (residual) move(t, channels, residual, row, pixel, in, OUT * FA_TILE, FA_TILE);
+            residual = residual ? in : NULL;
+            to = out;
+            pixel = FA_TILE;
+            row = OUT * FA_TILE;
+        }
+        WINOGRAD_UNROLL
+        for (int v = 0; v < VECTORS; v++) {
+            const int at = v * FLOATS;
+            const vf add = LOAD_F(bias + at);
+            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, OUT, OUT, residual ? residual + at : NULL, to + at, row, pixel);
+            else NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, t->rows, t->cols, residual ? residual + at : NULL, to + at, row, pixel);
+        }
+        if (!whole) move(t, channels, out, row, pixel, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
+    }
+}
+
+TARGET void NAME(fa_winograd_block)(const fa_winograd_block *b, const fa_conv_data *d)
+{
+    const fa_winograd *w = b->w;
+    const int64_t floats = b->n * FA_TILE, step = (w->in_c + FA_TILE - 1) / FA_TILE * floats;
+    const int64_t kernels = POSITIONS * w->in_c * FA_TILE;
+    for (int64_t c0 = 0; c0 < w->in_c; c0 += FA_TILE) NAME(in_channels)(b, c0, b->in + c0 / FA_TILE * floats, step);
+    for (int64_t m0 = 0; m0 < w->out_c; m0 += FA_TILE) {
+        const float *packed = d->packed + m0 / FA_TILE * kernels;
+        const int64_t parts = (b->n + ROWS - 1) / ROWS;
+        for (int64_t part = 0, i = 0, r; part < parts; part++, i += r) {
+            r = (b->n - i + parts - part - 1) / (parts - part);
+            NAME(all_products)[r](b, b->in + i * FA_TILE, packed, b->product + i * FA_TILE);
+        }
+        NAME(out_channels)(b, d, m0, b->product);
+    }
+}
+
+
+#undef vf
+#undef LOAD_F
+#undef SPLAT_F
+#undef VECTORS
+#undef PRODUCTS
+#undef ENTRY
+#undef NAME
+#undef TARGET
+#undef FLOATS
+#undef ROWS
+#undef FMA_F
+#undef RELU_F
