@@ -24,28 +24,22 @@
 
 typedef void (*products_fn)(const fa_winograd_block *b, const float *in, const float *kernels, float *product);
 
-/* The input of a tile as [row][column][FA_TILE], with zeros around the image and behind its channels. */
-static void gather(const fa_winograd *w, const fa_winograd_tile *t, int64_t c0, int64_t channels, float *to)
-{
-    for (int64_t y = t->y; y < t->y + SIDE; y++)
-        for (int64_t x = t->x; x < t->x + SIDE; x++, to += FA_TILE) {
-            const bool inside = y >= 0 && y < w->in_h && x >= 0 && x < w->in_w;
-            const float *from = inside ? t->image + (y * w->in_w + x) * w->in_c + c0 : NULL;
-            if (inside && channels == FA_TILE) {
-                memcpy(to, from, FA_TILE * sizeof *to);
-                continue;
-            }
-            memset(to, 0, FA_TILE * sizeof *to);
-            if (inside) memcpy(to, from, (size_t)channels * sizeof *to);
-        }
-}
-
 /* Some channels of the outputs that exist. */
 static void move(const fa_winograd_tile *t, int64_t channels, const float *from, int64_t from_row, int64_t from_pixel, float *to, int64_t to_row,
                              int64_t to_pixel)
 {
     for (int64_t y = 0; y < t->rows; y++)
         for (int64_t x = 0; x < t->cols; x++) memcpy(to + y * to_row + x * to_pixel, from + y * from_row + x * from_pixel, (size_t)channels * sizeof *to);
+}
+
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+
+static four load_some(const float *p, uint32_t mask)
+{
+    four v = {0};
+    for (int i = 0; i < 4; i++)
+        if (mask >> i & 1) v[i] = p[i];
+    return v;
 }
 
 #define NAME(f) f##_plain
@@ -55,9 +49,15 @@ static void move(const fa_winograd_tile *t, int64_t channels, const float *from,
 #define FMA_F(a, b, c) ((a) * (b) + (c))
 #define SPLAT_F(x) ((vf){x, x, x, x})
 #define RELU_F(a) ((vf)(((a) > (vf){0}) & (__typeof__((a) > (vf){0}))(a)))
+#define MASK uint32_t
+#define MASK_OF(n) (uint32_t)((1u << (n)) - 1)
+#define MASK_LOAD(p, mask) ((vf)load_some(p, mask))
 #include "kernels/winograd_body.h"
 
 #if FA_HAVE_AVX2
+/* Masks of 0 to 8 lanes: lanes [8 - n, 16 - n). */
+static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
 #define NAME(f) f##_avx2
 #define TARGET FA_AVX2
 #define FLOATS 8
@@ -65,6 +65,9 @@ static void move(const fa_winograd_tile *t, int64_t channels, const float *from,
 #define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
 #define RELU_F(a) ((vf)_mm256_max_ps((__m256)(a), _mm256_setzero_ps()))
+#define MASK __m256i
+#define MASK_OF(n) _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - (n)))
+#define MASK_LOAD(p, mask) ((vf)_mm256_maskload_ps(p, mask))
 #include "kernels/winograd_body.h"
 
 #define NAME(f) f##_avx512
@@ -74,5 +77,8 @@ static void move(const fa_winograd_tile *t, int64_t channels, const float *from,
 #define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
 #define RELU_F(a) ((vf)_mm512_max_ps((__m512)(a), _mm512_setzero_ps()))
+#define MASK uint32_t
+#define MASK_OF(n) (uint32_t)((1u << (n)) - 1)
+#define MASK_LOAD(p, mask) ((vf)_mm512_maskz_loadu_ps((__mmask16)(mask), p))
 #include "kernels/winograd_body.h"
 #endif

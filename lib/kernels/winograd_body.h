@@ -1,68 +1,83 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Body of winograd_block.c, included once per instruction set with NAME, TARGET, FLOATS (per vector, a divisor of FA_TILE), ROWS (tiles whose sums fit the
- * registers), FMA_F, SPLAT_F and RELU_F defined; undefines them. */
+ * registers), FMA_F, SPLAT_F, RELU_F and, for vectors of which the first n floats exist, MASK, MASK_OF(n) and MASK_LOAD(p, mask) defined; undefines them. */
 
 #define vf NAME(vf)
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
 #define LOAD_F(p) (*(const vf *)(p))
 #define VECTORS (FA_TILE / FLOATS)
 
-/* B' times a line of six; results are `step` apart. */
-WINOGRAD_INLINE TARGET void NAME(in_line)(const vf *d, vf *t, const int step)
+/* B' times a line of six. */
+WINOGRAD_INLINE TARGET void NAME(in_line)(const vf *d, vf *t)
 {
     const vf pp = SPLAT_F(-P * P), qq = SPLAT_F(-Q * Q), sum = SPLAT_F(-(P * P + Q * Q)), product = SPLAT_F(P * P * Q * Q), p = SPLAT_F(P), q = SPLAT_F(Q);
     const vf even_p = FMA_F(qq, d[2], d[4]), odd_p = FMA_F(qq, d[1], d[3]), even_q = FMA_F(pp, d[2], d[4]), odd_q = FMA_F(pp, d[1], d[3]);
     t[0] = FMA_F(product, d[0], FMA_F(sum, d[2], d[4]));
-    t[step] = FMA_F(p, odd_p, even_p);
-    t[2 * step] = FMA_F(-p, odd_p, even_p);
-    t[3 * step] = FMA_F(q, odd_q, even_q);
-    t[4 * step] = FMA_F(-q, odd_q, even_q);
-    t[5 * step] = FMA_F(product, d[1], FMA_F(sum, d[3], d[5]));
+    t[1] = FMA_F(p, odd_p, even_p);
+    t[2] = FMA_F(-p, odd_p, even_p);
+    t[3] = FMA_F(q, odd_q, even_q);
+    t[4] = FMA_F(-q, odd_q, even_q);
+    t[5] = FMA_F(product, d[1], FMA_F(sum, d[3], d[5]));
 }
 
-/* A' times a line of six, whose elements are `step` apart. */
-WINOGRAD_INLINE TARGET void NAME(out_line)(const vf *u, const int step, vf *y)
+/* A' times a line of six. */
+WINOGRAD_INLINE TARGET void NAME(out_line)(const vf *u, vf *y)
 {
     const vf p = SPLAT_F(P), q = SPLAT_F(Q), pp = SPLAT_F(P * P), qq = SPLAT_F(Q * Q), ppp = SPLAT_F(P * P * P), qqq = SPLAT_F(Q * Q * Q);
-    const vf even_p = u[step] + u[2 * step], odd_p = u[step] - u[2 * step], even_q = u[3 * step] + u[4 * step], odd_q = u[3 * step] - u[4 * step];
+    const vf even_p = u[1] + u[2], odd_p = u[1] - u[2], even_q = u[3] + u[4], odd_q = u[3] - u[4];
     y[0] = u[0] + even_p + even_q;
     y[1] = FMA_F(p, odd_p, q * odd_q);
     y[2] = FMA_F(pp, even_p, qq * even_q);
-    y[3] = FMA_F(ppp, odd_p, FMA_F(qqq, odd_q, u[5 * step]));
+    y[3] = FMA_F(ppp, odd_p, FMA_F(qqq, odd_q, u[5]));
 }
 
-/* FLOATS channels of a tile, from rows and pixels `row` and `pixel` floats apart; positions of the result are `step` floats apart. */
-WINOGRAD_INLINE TARGET void NAME(in_tile)(const float *from, int64_t row, int64_t pixel, float *to, int64_t step)
+/* FLOATS channels of a tile, whose rows and pixels are `row` and `col` floats apart; positions of the result are `step` floats apart. With `cut`, pixel (y, x) has
+ * the channels rows[y] & cols[x], the others are 0. Columns first, then rows, one at a time: unrolled further they would leave the registers and their addresses, too. */
+WINOGRAD_INLINE TARGET void NAME(in_tile)(const float *from, int64_t row, int64_t col, const bool cut, const MASK *rows, const MASK *cols, float *to, int64_t step)
 {
-    vf half[POSITIONS], d[SIDE], t[SIDE];
-    WINOGRAD_UNROLL
+    vf half[SIDE][SIDE], line[SIDE], t[SIDE];
+    for (int x = 0; x < SIDE; x++, from += col) {
+        const float *at = from;
+        WINOGRAD_UNROLL
+        for (int y = 0; y < SIDE; y++, at += row) line[y] = cut ? MASK_LOAD(at, rows[y] & cols[x]) : LOAD_F(at);
+        NAME(in_line)(line, half[x]);
+    }
     for (int y = 0; y < SIDE; y++) {
         WINOGRAD_UNROLL
-        for (int x = 0; x < SIDE; x++) d[x] = LOAD_F(from + y * row + x * pixel);
-        NAME(in_line)(d, half + y, SIDE);
-    }
-    WINOGRAD_UNROLL
-    for (int x = 0; x < SIDE; x++) {
-        NAME(in_line)(half + x * SIDE, t, 1);
+        for (int x = 0; x < SIDE; x++) line[x] = half[x][y];
+        NAME(in_line)(line, t);
         WINOGRAD_UNROLL
-        for (int y = 0; y < SIDE; y++) *(vf *)(to + (y * SIDE + x) * step) = t[y];
+        for (int x = 0; x < SIDE; x++, to += step) *(vf *)to = t[x];
     }
 }
 
-/* The tiles' FA_TILE channels from `c0` on. Those that reach over an edge, and channels that do not fill a vector, are gathered first. */
-WINOGRAD_INLINE TARGET void NAME(in_channels)(const fa_winograd_block *b, int64_t c0, float *to, int64_t step)
+TARGET static __attribute__((noinline)) void NAME(in_whole)(const float *from, int64_t row, int64_t col, float *to, int64_t step)
 {
-    const fa_winograd *w = b->w;
-    const int64_t channels = w->in_c - c0 < FA_TILE ? w->in_c - c0 : FA_TILE;
-    float gathered[POSITIONS * FA_TILE];
-    for (int64_t i = 0; i < b->n; i++, to += FA_TILE) {
-        const fa_winograd_tile *t = &b->tile[i];
-        const bool whole = channels == FA_TILE && t->y >= 0 && t->x >= 0 && t->y + SIDE <= w->in_h && t->x + SIDE <= w->in_w;
-        if (!whole) gather(w, t, c0, channels, gathered);
-        const float *from = whole ? t->image + (t->y * w->in_w + t->x) * w->in_c + c0 : gathered;
-        const int64_t pixel = whole ? w->in_c : FA_TILE, row = whole ? w->in_w * w->in_c : SIDE * FA_TILE;
-        WINOGRAD_UNROLL
-        for (int v = 0; v < VECTORS; v++) NAME(in_tile)(from + v * FLOATS, row, pixel, to + v * FLOATS, step);
+    NAME(in_tile)(from, row, col, false, NULL, NULL, to, step);
+}
+
+TARGET static __attribute__((noinline)) void NAME(in_cut)(const float *from, int64_t row, int64_t col, const MASK *rows, const MASK *cols, float *to, int64_t step)
+{
+    NAME(in_tile)(from, row, col, true, rows, cols, to, step);
+}
+
+/* All channels of a tile. */
+TARGET static void NAME(in_channels)(const fa_winograd *w, const fa_winograd_tile *t, float *to, int64_t block, int64_t step)
+{
+    const int64_t row = w->in_w * w->in_c, col = w->in_c;
+    const float *from = t->image + t->y * row + t->x * col;
+    const bool inside = t->y >= 0 && t->x >= 0 && t->y + SIDE <= w->in_h && t->x + SIDE <= w->in_w;
+    MASK rows[SIDE], cols[SIDE];
+    for (int i = 0; i < SIDE; i++) cols[i] = MASK_OF(t->x + i >= 0 && t->x + i < w->in_w ? FLOATS : 0);
+    for (int64_t c = 0; c < w->in_c; c += FLOATS) {
+        float *at = to + c / FA_TILE * block + c % FA_TILE;
+        const int64_t left = w->in_c - c < FLOATS ? w->in_c - c : FLOATS;
+        if (inside && left == FLOATS) {
+            NAME(in_whole)(from + c, row, col, at, step);
+            continue;
+        }
+        for (int i = 0; i < SIDE; i++) rows[i] = MASK_OF(t->y + i >= 0 && t->y + i < w->in_h ? left : 0);
+        NAME(in_cut)(from + c, row, col, rows, cols, at, step);
     }
 }
 
@@ -118,31 +133,31 @@ static const products_fn NAME(all_products)[ROWS + 1] = {
 #endif
 };
 
-/* FLOATS outputs of the pixels of a tile that exist. `out` and `residual` are at the first pixel, whose neighbours are `row` and `pixel` floats away. */
-WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, vf bias, bool relu, int64_t rows, int64_t cols, const float *residual,
-                                           float *out, int64_t row, int64_t pixel)
+/* FLOATS outputs of the rows x cols pixels of a tile that exist. `out` and `residual` are at the first one, its neighbours `row` and `col` floats away. */
+WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, vf bias, bool relu, int64_t rows, int64_t cols, const float *residual, float *out,
+                                           int64_t row, int64_t col)
 {
-    vf half[OUT * SIDE], u[SIDE], y[OUT];
-    WINOGRAD_UNROLL
+    vf half[OUT][SIDE], line[SIDE], y[OUT];
     for (int x = 0; x < SIDE; x++) {
         WINOGRAD_UNROLL
-        for (int k = 0; k < SIDE; k++) u[k] = LOAD_F(product + (k * SIDE + x) * step);
-        NAME(out_line)(u, 1, y);
+        for (int k = 0; k < SIDE; k++) line[k] = LOAD_F(product + (k * SIDE + x) * step);
+        NAME(out_line)(line, y);
         WINOGRAD_UNROLL
-        for (int k = 0; k < OUT; k++) half[k * SIDE + x] = y[k];
+        for (int k = 0; k < OUT; k++) half[k][x] = y[k];
     }
-    WINOGRAD_UNROLL
-    for (int k = 0; k < OUT; k++) {
-        if (k >= rows) return;
-        NAME(out_line)(half + k * SIDE, 1, y);
+    for (int64_t k = 0; k < rows; k++, out += row) {
         WINOGRAD_UNROLL
-        for (int x = 0; x < OUT; x++) {
+        for (int x = 0; x < SIDE; x++) line[x] = half[k][x];
+        NAME(out_line)(line, y);
+        float *at = out;
+        WINOGRAD_UNROLL
+        for (int x = 0; x < OUT; x++, at += col) {
             if (x >= cols) break;
-            const int64_t at = k * row + x * pixel;
             vf sum = y[x] + bias;
-            if (residual) sum += LOAD_F(residual + at);
-            *(vf *)(out + at) = relu ? RELU_F(sum) : sum;
+            if (residual) sum += LOAD_F(residual + (at - out));
+            *(vf *)at = relu ? RELU_F(sum) : sum;
         }
+        if (residual) residual += row;
     }
 }
 
@@ -154,25 +169,25 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
     if (d->bias) memcpy(bias, d->bias + m0, (size_t)channels * sizeof *bias);
     for (int64_t i = 0; i < b->n; i++, product += FA_TILE) {
         const fa_winograd_tile *t = &b->tile[i];
-        int64_t pixel = w->out_c, row = w->out_w * w->out_c;
+        int64_t col = w->out_c, row = w->out_w * w->out_c;
         const float *residual = d->residual ? d->residual + t->out + m0 : NULL;
         float *to = d->out + t->out + m0;
         const bool whole = channels == FA_TILE;
         if (!whole) {
-            if (residual) move(t, channels, residual, row, pixel, in, OUT * FA_TILE, FA_TILE);
+            if (residual) move(t, channels, residual, row, col, in, OUT * FA_TILE, FA_TILE);
             residual = residual ? in : NULL;
             to = out;
-            pixel = FA_TILE;
+            col = FA_TILE;
             row = OUT * FA_TILE;
         }
         WINOGRAD_UNROLL
         for (int v = 0; v < VECTORS; v++) {
             const int at = v * FLOATS;
             const vf add = LOAD_F(bias + at);
-            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, OUT, OUT, residual ? residual + at : NULL, to + at, row, pixel);
-            else NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, t->rows, t->cols, residual ? residual + at : NULL, to + at, row, pixel);
+            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, OUT, OUT, residual ? residual + at : NULL, to + at, row, col);
+            else NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, t->rows, t->cols, residual ? residual + at : NULL, to + at, row, col);
         }
-        if (!whole) move(t, channels, out, row, pixel, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
+        if (!whole) move(t, channels, out, row, col, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
     }
 }
 
@@ -181,7 +196,7 @@ TARGET void NAME(fa_winograd_block)(const fa_winograd_block *b, const fa_conv_da
     const fa_winograd *w = b->w;
     const int64_t floats = b->n * FA_TILE, step = (w->in_c + FA_TILE - 1) / FA_TILE * floats;
     const int64_t kernels = POSITIONS * w->in_c * FA_TILE;
-    for (int64_t c0 = 0; c0 < w->in_c; c0 += FA_TILE) NAME(in_channels)(b, c0, b->in + c0 / FA_TILE * floats, step);
+    for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(w, &b->tile[i], b->in + i * FA_TILE, floats, step);
     for (int64_t m0 = 0; m0 < w->out_c; m0 += FA_TILE) {
         const float *packed = d->packed + m0 / FA_TILE * kernels;
         const int64_t parts = (b->n + ROWS - 1) / ROWS;
@@ -206,3 +221,6 @@ TARGET void NAME(fa_winograd_block)(const fa_winograd_block *b, const fa_conv_da
 #undef ROWS
 #undef FMA_F
 #undef RELU_F
+#undef MASK
+#undef MASK_OF
+#undef MASK_LOAD
