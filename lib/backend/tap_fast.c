@@ -3,6 +3,7 @@
 #include "backend/tap_grouped.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
+#include "kernels/winograd.h"
 
 #include <string.h>
 
@@ -64,6 +65,7 @@ static fa_conv_geometry side_in(const fa_conv_geometry *g, int64_t k_in)
 {
     fa_conv_geometry s = *g;
     s.out = k_in;
+    s.winograd = fa_conv_should_filter(&s);
     return s;
 }
 
@@ -90,9 +92,10 @@ static packing lay_out(const fa_conv_geometry *g, int64_t k_in, int64_t k_out)
     return p;
 }
 
-/* The scratch image of a convolution's input holds at most this many rows and columns. */
-static size_t image_bytes(const fa_tap *t)
+/* What the projection of the input takes beside it; a scratch image holds at most this many rows and columns. */
+static size_t in_scratch(const fa_tap *t, const fa_conv_geometry *side)
 {
+    if (side->winograd) return align(fa_winograd_scratch(t->c));
     const int64_t reach_h = (t->oh - 1) * t->stride_h + (t->kh - 1) * t->dilation_h + 1, reach_w = (t->ow - 1) * t->stride_w + (t->kw - 1) * t->dilation_w + 1;
     const int64_t h = t->h + t->pad_top, w = t->w + t->pad_left;
     return floats((reach_h > h ? reach_h : h) * (reach_w > w ? reach_w : w) * t->c);
@@ -103,7 +106,8 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
     fa_conv_geometry g;
     if (!is_fast(t, &g)) return others(t)->scratch(t, k_in, k_out);
     const int64_t positions = group_of(t) * t->oh * t->ow, in = in_of(t);
-    const size_t blocks = image_bytes(t) + floats(positions * k_in) + floats(positions * k_out);
+    const fa_conv_geometry side = side_in(&g, k_in);
+    const size_t blocks = in_scratch(t, &side) + floats(positions * k_in) + floats(positions * k_out);
     const size_t moments = floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
     return blocks > moments ? blocks : moments;
 }
@@ -142,7 +146,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
     const packing p = lay_out(&g, k_in, k_out);
     const char *from = packed;
     const int64_t positions = t->oh * t->ow, group = group_of(t);
-    float *u = (float *)(void *)((char *)scratch + image_bytes(t)), *v = (float *)(void *)((char *)u + floats(group * positions * k_in));
+    float *u = (float *)(void *)((char *)scratch + in_scratch(t, &p.in)), *v = (float *)(void *)((char *)u + floats(group * positions * k_in));
     const fa_isa isa = fa_kernels_isa();
     for (int64_t i = 0; i < t->n; i += group) {
         const int64_t n = t->n - i < group ? t->n - i : group;
@@ -161,7 +165,8 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
                                                                             .out = v,
                                                                         });
         for (int64_t k = 0; k < n; k++)
-            fa_outer_run(isa, &(fa_outer){positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, k_in, k_out, block + (i + k) * stride, k_out});
+            fa_outer_grid_run(isa, &(fa_outer_grid){.images = 1, .rows = 1, .cols = positions, .ni = k_in, .nj = k_out, .x = u + k * positions * k_in, .y = v + k * positions * k_out,
+                                                    .x_col = k_in, .y_col = k_out, .c = block + (i + k) * stride, .ldc = k_out});
     }
 }
 

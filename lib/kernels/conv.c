@@ -343,7 +343,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
 
 size_t fa_conv_scratch(const fa_conv *c)
 {
-    if (c->filters) return fa_winograd_scratch(&c->winograd);
+    if (c->filters) return fa_winograd_scratch(c->winograd.in_c);
     return c->copies ? (size_t)(c->padded_h * c->padded_w * c->in_pixel) * sizeof(float) : 0;
 }
 

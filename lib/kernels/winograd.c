@@ -14,14 +14,14 @@ size_t fa_winograd_packed_floats(int64_t in_c, int64_t out_c)
     return (size_t)FA_WINOGRAD_POSITIONS * (size_t)in_c * (size_t)(blocks_of(out_c) * FA_TILE);
 }
 
-static size_t in_floats(const fa_winograd *w)
+static size_t in_floats(int64_t in_c)
 {
-    return (size_t)(FA_WINOGRAD_POSITIONS * blocks_of(w->in_c) * FA_WINOGRAD_TILES * FA_TILE);
+    return (size_t)(FA_WINOGRAD_POSITIONS * blocks_of(in_c) * FA_WINOGRAD_TILES * FA_TILE);
 }
 
-size_t fa_winograd_scratch(const fa_winograd *w)
+size_t fa_winograd_scratch(int64_t in_c)
 {
-    return (in_floats(w) + (size_t)(FA_WINOGRAD_POSITIONS * FA_WINOGRAD_TILES * FA_TILE)) * sizeof(float);
+    return (in_floats(in_c) + (size_t)(FA_WINOGRAD_POSITIONS * FA_WINOGRAD_TILES * FA_TILE)) * sizeof(float);
 }
 
 static void run_block(const fa_winograd_block *b, const fa_conv_data *d)
@@ -44,7 +44,7 @@ void fa_winograd_run(const fa_winograd *w, const fa_conv_data *d)
 {
     const int64_t m = FA_WINOGRAD_OUT, tiles_y = (w->out_h + m - 1) / m, tiles_x = (w->out_w + m - 1) / m, total = d->n * tiles_y * tiles_x;
     const int64_t blocks = (total + FA_WINOGRAD_TILES - 1) / FA_WINOGRAD_TILES;
-    fa_winograd_block b = {.w = w, .in = d->scratch, .product = (float *)d->scratch + in_floats(w)};
+    fa_winograd_block b = {.w = w, .in = d->scratch, .product = (float *)d->scratch + in_floats(w->in_c)};
     int64_t image = 0, ty = 0, tx = 0;
     for (int64_t k = 0, done = 0; k < blocks; k++, done += b.n) {
         b.n = (total - done + blocks - k - 1) / (blocks - k);

@@ -22,7 +22,7 @@ typedef struct fa_winograd {
 size_t fa_winograd_packed_floats(int64_t in_c, int64_t out_c);
 void fa_winograd_pack(int64_t in_c, int64_t out_c, const float *weights, int64_t stride_out, int64_t stride_in, int64_t stride_position, bool turned, float *packed);
 
-size_t fa_winograd_scratch(const fa_winograd *winograd); /* bytes */
+size_t fa_winograd_scratch(int64_t in_c); /* bytes */
 void fa_winograd_run(const fa_winograd *winograd, const fa_conv_data *data);
 
 #endif

@@ -10,7 +10,7 @@ FOLDER  the folder that `sh examples/quickstart.sh` leaves its inputs in; withou
 
 A draw is one step of the sampler (minibatch 256, BatchNormalization by the minibatch's statistics) and the losses of all observed inputs, 457 references and 500 others,
 at the weights it arrives at. PyTorch's losses are taken in one pass over all of them, as the method is written down, and in chunks. Prints one JSON object a pair and one
-with the medians; seconds are of the CPU, and of the wall behind `wall`. Exit status 77 where PyTorch is missing.
+with the medians; seconds are of the CPU, and of the wall behind `wall`. Exit status 77 where PyTorch or onnx is missing.
 """
 import argparse
 import json
@@ -24,6 +24,7 @@ import time
 import numpy as np
 
 try:
+    import onnx  # noqa: F401 -- for examples/models/network.py
     import torch
     import torch.nn.functional as F
 except ImportError:
@@ -102,9 +103,12 @@ def theirs(chain, chunk, draws=4):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("fattr"), parser.add_argument("models", type=pathlib.Path)
-    parser.add_argument("--inputs", type=pathlib.Path), parser.add_argument("--model", default="blended")
-    parser.add_argument("--pairs", type=int, default=5), parser.add_argument("--chunk", type=int, nargs="*", default=[REFERENCES + OTHERS, 100])
+    parser.add_argument("fattr")
+    parser.add_argument("models", type=pathlib.Path)
+    parser.add_argument("--inputs", type=pathlib.Path)
+    parser.add_argument("--model", default="blended")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--chunk", type=int, nargs="*", default=[REFERENCES + OTHERS, 100])
     a = parser.parse_args()
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(a.models))
