@@ -13,6 +13,13 @@ static inline void fa_cubic_weights(double t, double a, double w[4])
     w[3] = ((a * z - 5 * a) * z + 8 * a) * z - 4 * a;
 }
 
+/* The same convolution's weight of a neighbour at the distance x >= 0. */
+static inline double fa_cubic(double x, double a)
+{
+    if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
+}
+
 static inline void fa_cubic_slopes(double t, double a, double w[4])
 {
     double u = t + 1, v = 1 - t, z = 2 - t;

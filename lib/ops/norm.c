@@ -3,13 +3,14 @@
 
 #include <math.h>
 
-/* The family that takes statistics from each input itself: rows of elements are brought to mean 0 and variance 1. BatchNormalization, whose
- * statistics are given or those of all inputs together, is in batchnorm.c. */
+/* The family that takes statistics from each input itself: rows of elements are brought to mean 0 and variance 1, by RMSNormalization to mean square 1
+ * where their mean is. BatchNormalization, whose statistics are given or those of all inputs together, is in batchnorm.c. */
 
 /* Row r covers elements r * length ...; element j of it takes scale and bias number r % period * step + j / span. */
 typedef struct row_norm {
     int64_t rows, length, period, step, span;
     double epsilon;
+    bool raw; /* the mean stays: it counts as 0 */
 } row_norm;
 
 static fa_status row_finish(fa_op_setup *s, const row_norm *from)
@@ -75,6 +76,18 @@ static fa_status layer_prepare(fa_op_setup *s)
     return row_finish(s, &p);
 }
 
+static fa_status rms_prepare(fa_op_setup *s)
+{
+    FA_TRY(FA_R(fa_op_need)(s, 2, 2, 1));
+    FA_TRY(FA_R(fa_op_need_real)(s));
+    const fa_view *x = s->in[0];
+    int32_t axis;
+    FA_TRY(FA_R(fa_op_axis)(fa_node_int(s->node, "axis", -1), x->ndim, &axis));
+    row_norm p = {.rows = product(x, 0, axis), .length = product(x, axis, x->ndim), .period = 1, .span = 1, .raw = true};
+    FA_TRY(FA_R(fa_op_need_count)(s, 1, p.length));
+    return row_finish(s, &p);
+}
+
 typedef struct moments {
     double mean, inv; /* 1 / standard deviation */
 } moments;
@@ -82,7 +95,7 @@ typedef struct moments {
 static moments row_moments(const row_norm *p, const fa_real *x)
 {
     double sum = 0, squares = 0;
-    for (int64_t j = 0; j < p->length; j++) sum += (double)x[j];
+    for (int64_t j = 0; j < p->length && !p->raw; j++) sum += (double)x[j];
     double mean = sum / (double)p->length;
     for (int64_t j = 0; j < p->length; j++) squares += ((double)x[j] - mean) * ((double)x[j] - mean);
     moments m = {mean, 1 / sqrt(squares / (double)p->length + p->epsilon)};
@@ -131,7 +144,7 @@ static void row_backward(const fa_op_call *call)
             if (gs) gs[a] += (fa_real)((double)g[at + j] * z);
             if (gb) gb[a] += g[at + j];
         }
-        sum = sum * m.inv - (g_mean ? (double)g_mean[r] : 0);
+        sum = p->raw ? 0 : sum * m.inv - (g_mean ? (double)g_mean[r] : 0);
         moment = moment * m.inv + (g_inv ? (double)g_inv[r] * m.inv * m.inv : 0);
         for (int64_t j = 0; gx && j < p->length; j++) {
             double h = g ? (double)g[at + j] * (double)scale[first + j / p->span] : 0;
@@ -220,6 +233,7 @@ static void lrn_backward(const fa_op_call *call)
 const fa_op FA_R(fa_ops_norm)[] = {
     ROWS("InstanceNormalization", 1, FA_OPSET_ANY, instance_prepare),
     ROWS("LayerNormalization", 17, FA_OPSET_ANY, layer_prepare),
+    ROWS("RMSNormalization", 23, FA_OPSET_ANY, rms_prepare),
     ROWS("GroupNormalization", 18, FA_OPSET_ANY, group_prepare),
     {.name = "LRN", .domain = "", .since = 1, .until = FA_OPSET_ANY, .back_in = 1, .prepare = lrn_prepare, .forward = lrn_forward,
      .backward = lrn_backward},

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Pad: attribute `paddings` in operator set 1, `pads` from 2 on, inputs from 11 on, with axes from 18 on. Negative pads crop. */
+/* Pad: attribute `paddings` in operator set 1, `pads` from 2 on, inputs from 11 on, with axes from 18 on. Negative pads crop. CenterCropPad: to given sizes, as
+ * much at both ends, at the end one more. */
 
 typedef enum mode { CONSTANT, REFLECT, EDGE, WRAP } mode;
 
@@ -47,26 +48,17 @@ static fa_status read_pads(fa_op_setup *s, int64_t *before, int64_t *after)
     return FA_OK;
 }
 
-static fa_status prepare(fa_op_setup *s)
+/* Shape and walk for `before` and `after`. */
+static fa_status lay_out(fa_op_setup *s, pads *p, const int64_t *after)
 {
-    const int32_t opset = s->node->opset;
-    FA_TRY(FA_R(fa_op_need)(s, opset < 11 ? 1 : 2, opset < 11 ? 1 : opset < 18 ? 3 : 4, 1));
-    const fa_view *x = s->in[0], *value = s->n_in > 2 ? s->in[2] : NULL;
-    if (value && (value->count != 1 || fa_dtype_is_real(value->dtype) != fa_dtype_is_real(x->dtype)))
-        return fa_fail(FA_ERR_DTYPE, "the padding value (input 2) is %lld elements of %s beside %s", (long long)value->count,
-                       fa_dtype_name(value->dtype), fa_dtype_name(x->dtype));
-    pads *p = fa_arena_new(s->arena, sizeof *p);
-    if (!p) return FA_ERR_MEMORY;
-    int64_t after[FA_MAX_DIMS] = {0}, dim[FA_MAX_DIMS], to = 1;
-    FA_TRY(read_mode(s, &p->mode));
-    FA_TRY(read_pads(s, p->before, after));
+    const fa_view *x = s->in[0];
+    int64_t dim[FA_MAX_DIMS], to = 1;
     for (int32_t d = 0; d < x->ndim; d++) {
         dim[d] = x->dim[d] + p->before[d] + after[d];
         if (dim[d] < 0)
             return fa_fail(FA_ERR_SHAPE, "axis %d of %lld elements cropped by %lld and %lld", d, (long long)x->dim[d], (long long)-p->before[d], (long long)-after[d]);
         if (x->dim[d] == 0 && dim[d] > 0 && p->mode != CONSTANT) return fa_fail(FA_ERR_SHAPE, "axis %d is empty: there is nothing to pad with", d);
     }
-    p->value = fa_node_float(s->node, "value", 0);
     FA_TRY(FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, dim));
     FA_R(fa_op_strides)(x, p->stride);
     p->inside.operands = 2;
@@ -86,6 +78,47 @@ static fa_status prepare(fa_op_setup *s)
     fa_walk_pack(&p->inside);
     s->params = p;
     return FA_OK;
+}
+
+static fa_status prepare(fa_op_setup *s)
+{
+    const int32_t opset = s->node->opset;
+    FA_TRY(FA_R(fa_op_need)(s, opset < 11 ? 1 : 2, opset < 11 ? 1 : opset < 18 ? 3 : 4, 1));
+    const fa_view *x = s->in[0], *value = s->n_in > 2 ? s->in[2] : NULL;
+    if (value && (value->count != 1 || fa_dtype_is_real(value->dtype) != fa_dtype_is_real(x->dtype)))
+        return fa_fail(FA_ERR_DTYPE, "the padding value (input 2) is %lld elements of %s beside %s", (long long)value->count,
+                       fa_dtype_name(value->dtype), fa_dtype_name(x->dtype));
+    pads *p = fa_arena_new(s->arena, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    int64_t after[FA_MAX_DIMS] = {0};
+    FA_TRY(read_mode(s, &p->mode));
+    FA_TRY(read_pads(s, p->before, after));
+    p->value = fa_node_float(s->node, "value", 0);
+    return lay_out(s, p, after);
+}
+
+/* Half of what is missing, or half of what is too much, is at the front. */
+static fa_status center_prepare(fa_op_setup *s)
+{
+    const int64_t *size, *axes;
+    int64_t n, n_axis, after[FA_MAX_DIMS] = {0};
+    FA_TRY(FA_R(fa_op_need)(s, 2, 2, 1));
+    const fa_view *x = s->in[0];
+    FA_TRY(FA_R(fa_op_constant_ints)(s, 1, "the shape", &size, &n));
+    axes = fa_node_ints(s->node, "axes", &n_axis);
+    if (!axes) n_axis = x->ndim;
+    if (n != n_axis || n > x->ndim) return fa_fail(FA_ERR_SHAPE, "%lld sizes for %lld of %d axes", (long long)n, (long long)n_axis, x->ndim);
+    pads *p = fa_arena_new(s->arena, sizeof *p);
+    if (!p) return FA_ERR_MEMORY;
+    p->mode = CONSTANT;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t d = (int32_t)i;
+        if (axes) FA_TRY(FA_R(fa_op_axis)(axes[i], x->ndim, &d));
+        if (size[i] < 0 || size[i] > FA_MAX_ELEMENTS) return fa_fail(FA_ERR_SHAPE, "axis %d becomes %lld", d, (long long)size[i]);
+        p->before[d] = (size[i] - x->dim[d]) / 2; /* towards 0, so what is odd is at the end */
+        after[d] = size[i] - x->dim[d] - p->before[d];
+    }
+    return lay_out(s, p, after);
 }
 
 /* Which of an axis' n elements stands `at` places from its first. */
@@ -162,5 +195,6 @@ static void backward(const fa_op_call *c)
 
 const fa_op FA_R(fa_ops_pad)[] = {
     {"Pad", "", 1, FA_OPSET_ANY, 0, 0, 0, prepare, forward, backward},
+    {"CenterCropPad", "", 18, FA_OPSET_ANY, 0, 0, 0, center_prepare, forward, backward},
     {NULL},
 };

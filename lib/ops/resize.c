@@ -3,6 +3,7 @@
 #include "ops/walk.h"
 
 #include <math.h>
+#include <string.h>
 
 /*
  * Resize, and Upsample before it. Along each axis an output element is a weighted sum of a few input elements, its taps; along all axes together
@@ -24,7 +25,7 @@ typedef struct resize {
     axis axis[FA_MAX_DIMS];
     int32_t ndim;
     int32_t mode, coordinates, nearest;
-    bool exclude_outside;
+    bool exclude_outside, antialias;
     double cubic_a, extrapolation;
 } resize;
 
@@ -46,7 +47,7 @@ static fa_status read_modes(const fa_op_setup *s, resize *p)
     if (p->mode > CUBIC) p->mode = LINEAR; /* the name in operator set 1 */
     FA_TRY(FA_R(fa_op_choice)(s, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel", coordinates, 7, &p->coordinates));
     FA_TRY(FA_R(fa_op_choice)(s, "nearest_mode", old ? "floor" : "round_prefer_floor", nearest, 4, &p->nearest));
-    if (fa_node_int(s->node, "antialias", 0)) return fa_fail(FA_ERR_UNSUPPORTED, "antialias");
+    p->antialias = p->mode != NEAREST && fa_node_int(s->node, "antialias", 0) != 0;
     p->exclude_outside = fa_node_int(s->node, "exclude_outside", 0) != 0;
     p->cubic_a = (double)fa_node_float(s->node, "cubic_coeff_a", -0.75F);
     p->extrapolation = (double)fa_node_float(s->node, "extrapolation_value", 0);
@@ -183,21 +184,44 @@ static bool rounds_up(const resize *p, double part)
     }
 }
 
+/* Antialiasing stretches the filter over as many input elements as lie between two of the output. */
+static double stretch(const resize *p, const target *t)
+{
+    return p->antialias && t->scale < 1 ? 1 / t->scale : 1;
+}
+
+static int32_t taps_of(const resize *p, const target *t)
+{
+    return p->mode == NEAREST ? 1 : 2 * (int32_t)ceil((p->mode == LINEAR ? 1 : 2) * stretch(p, t));
+}
+
+/* Weights [taps] around the place `part` behind tap taps / 2 - 1; their sum is 1. */
+static void filter(const resize *p, const target *t, double part, int32_t taps, double *weight)
+{
+    double sum = 0;
+    for (int32_t k = 0; k < taps; k++) {
+        const double x = fabs((k - (taps / 2 - 1) - part) / stretch(p, t));
+        weight[k] = p->mode == LINEAR ? fmax(0, 1 - x) : fa_cubic(x, p->cubic_a);
+        sum += weight[k];
+    }
+    for (int32_t k = 0; k < taps; k++) weight[k] /= sum;
+}
+
 static void set_taps(const resize *p, const target *t, const axis *a, int64_t o)
 {
     double x = source(p, t, a->in, (double)o), low = floor(x), part = x - low, w[4] = {1, 0, 0, 0}, sum = 0;
     int64_t *index = a->index + o * a->taps, first = (int64_t)low;
     double *weight = a->weight + o * a->taps;
     if (p->mode == NEAREST) first += rounds_up(p, part);
+    else first -= a->taps / 2 - 1;
     if (p->mode == LINEAR) w[0] = 1 - part, w[1] = part;
-    if (p->mode == CUBIC) {
-        fa_cubic_weights(part, p->cubic_a, w);
-        first--;
-    }
+    if (p->mode == CUBIC) fa_cubic_weights(part, p->cubic_a, w);
+    if (stretch(p, t) > 1) filter(p, t, part, a->taps, weight);
+    else memcpy(weight, w, (size_t)a->taps * sizeof *w);
     for (int32_t k = 0; k < a->taps; k++) {
         int64_t i = first + k;
         index[k] = i < 0 ? 0 : i >= a->in ? a->in - 1 : i;
-        weight[k] = p->exclude_outside && p->mode != NEAREST && i != index[k] ? 0 : w[k];
+        if (p->exclude_outside && p->mode != NEAREST && i != index[k]) weight[k] = 0;
         sum += weight[k];
     }
     for (int32_t k = 0; k < a->taps && p->exclude_outside; k++) weight[k] /= sum;
@@ -216,7 +240,8 @@ static fa_status add_axis(fa_op_setup *s, resize *p, const target *t, int64_t in
     }
     p->ndim++;
     if (same) return FA_OK;
-    a->taps = p->mode == NEAREST ? 1 : p->mode == LINEAR ? 2 : 4;
+    if (stretch(p, t) > 1 << 24) return fa_fail(FA_ERR_LIMIT, "an antialiasing filter over %g elements", stretch(p, t));
+    a->taps = taps_of(p, t);
     size_t n;
     if (!fa_mul_size((size_t)t->out, (size_t)a->taps, &n)) return FA_ERR_MEMORY;
     a->index = fa_arena_array(s->arena, n + 1, sizeof *a->index);

@@ -56,6 +56,8 @@ const gradient_case gradient_cases_layout[] = {
     {"Pad", 13, "2,3 4=1,0,2,1 s", NULL},
     {"Pad", 18, "2,3,2 2=1,2 - 1=-2", NULL},
     {"Pad", 19, "3,4 4=2,5,1,3", "mode=wrap"},
+    {"CenterCropPad", 18, "3,5,4 3=6,2,4", NULL},
+    {"CenterCropPad", 18, "4,5,3 2=3,8", "axes=1,-1"},
     {"Pad", 13, "2,3 4=1,-1,0,1 s", NULL},
 
     {"Gather", 13, "4,3 2,2=0,3,3,-2", NULL},
@@ -95,6 +97,8 @@ const gradient_case gradient_cases_layout[] = {
     {"Resize", 13, "2,3,4 - - 3=2,5,3", "nearest_mode=ceil coordinate_transformation_mode=asymmetric"},
     {"Resize", 18, "2,3,4 - - 2=5,7", "axes=2,1 mode=linear coordinate_transformation_mode=pytorch_half_pixel keep_aspect_ratio_policy=not_larger"},
     {"Resize", 10, "1,2,3 3#1,1,2!", "mode=linear"},
+    {"Resize", 18, "1,2,7,5 - - 4=1,2,3,6", "mode=linear antialias=1"},
+    {"Resize", 19, "1,7,5 - - 2=3,2", "mode=cubic antialias=1 exclude_outside=1 axes=1,2"},
     {"Upsample", 9, "1,2,3 3#1,2,1.5!", NULL},
     {"Upsample", 7, "1,1,2,3", "scales=1.,1.,2.,3. mode=linear"},
     {"Upsample", 1, "1,1,2,3", "height_scale=2. width_scale=1.5 mode=bilinear"},
