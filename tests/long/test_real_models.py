@@ -125,8 +125,9 @@ def sketch(path, model):
     begin = time.perf_counter()
     m = fattr.Model.load(path, output=model.logits, bound=model.bound)
     references = model.inputs(64)
-    s = fattr.Sketch.build(m, references, model.inputs(24), loss=model.loss)
-    scorer, single, x = fattr.Scorer(s, m, max_batch=4), fattr.Scorer(s, m, max_batch=1), model.inputs(4)
+    batch = 1 if model.single else 4
+    s = fattr.Sketch.build(m, references, model.inputs(24), loss=model.loss, batch=batch)
+    scorer, single, x = fattr.Scorer(s, m, max_batch=batch), fattr.Scorer(s, m, max_batch=1), model.inputs(4)
     again, new = scorer.score({k: v[:4] for k, v in references.items()}), scorer.score(x)
     assert np.allclose(new.couplings, single.score(x).couplings, atol=1e-3)
     assert np.allclose(np.diag(again.couplings), 1, atol=1e-4), np.diag(again.couplings)
