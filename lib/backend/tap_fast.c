@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/rewrite.h"
-#include "backend/tap_grouped.h"
+#include "backend/tap_gradient.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
 #include "kernels/winograd.h"
@@ -9,7 +9,8 @@
 
 /*
  * Taps on fast kernels. P_in' a is a convolution of the layer's input by the columns of P_in, P_out' d a product of each pixel of the gradient; a
- * block is the product of the two over the pixels. Groups have a way of their own; what is neither channels-last nor fully connected goes to the reference.
+ * block is the product of the two over the pixels. Of convolutions with groups or few channels the whole weight gradient comes cheaper (tap_gradient.c); what is neither
+ * channels-last nor fully connected goes to the reference.
  */
 
 /* Positions that are projected, or whose patches are gathered, at once. */
@@ -22,15 +23,23 @@ static bool is_fast(const fa_tap *t, fa_conv_geometry *g)
            t->d_h == t->ow * t->out && t->d_n == t->oh * t->d_h && fa_conv_supported(g);
 }
 
-/* What takes the taps that are not fast here. */
-static const fa_tap_ops *others(const fa_tap *t)
-{
-    return fa_tap_grouped_takes(t) ? &fa_tap_ops_grouped : &fa_tap_ops_reference;
-}
-
 static int64_t in_of(const fa_tap *t)
 {
     return t->c * t->kh * t->kw + t->has_bias;
+}
+
+/* What takes the taps that are not fast here. */
+static const fa_tap_ops *others(const fa_tap *t)
+{
+    return fa_tap_gradient_takes(t) ? &fa_tap_ops_gradient : &fa_tap_ops_reference;
+}
+
+/* Whether projecting is no more work than the weight gradient and its projection; sums of outer products run somewhat slower than convolutions do. */
+static bool projects(const fa_tap *t, int64_t k_in, int64_t k_out, fa_conv_geometry *g)
+{
+    if (!is_fast(t, g)) return false;
+    const double in = (double)in_of(t), out = (double)t->out, positions = (double)(t->oh * t->ow);
+    return !fa_tap_gradient_takes(t) || positions * (in * (double)k_in + out * (double)k_out + (double)(k_in * k_out)) <= 1.5 * positions * in * out + in * (double)k_out * (out + (double)k_in);
 }
 
 static size_t align(size_t n)
@@ -107,7 +116,7 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
     if (!is_fast(t, &g)) return others(t)->scratch(t, k_in, k_out);
     const int64_t positions = group_of(t) * t->oh * t->ow, in = in_of(t);
     const fa_conv_geometry side = side_in(&g, k_in);
-    const size_t blocks = in_scratch(t, &side) + floats(positions * k_in) + floats(positions * k_out);
+    const size_t blocks = projects(t, k_in, k_out, &g) ? in_scratch(t, &side) + floats(positions * k_in) + floats(positions * k_out) : others(t)->scratch(t, k_in, k_out);
     const size_t moments = floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
     return blocks > moments ? blocks : moments;
 }
@@ -115,13 +124,13 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    return is_fast(t, &g) ? lay_out(&g, k_in, k_out).whole : others(t)->packed_size(t, k_in, k_out);
+    return projects(t, k_in, k_out, &g) ? lay_out(&g, k_in, k_out).whole : others(t)->packed_size(t, k_in, k_out);
 }
 
 static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, void *packed)
 {
     fa_conv_geometry g;
-    if (!is_fast(t, &g)) {
+    if (!projects(t, k_in, k_out, &g)) {
         others(t)->pack(t, p_in, k_in, p_out, k_out, packed);
         return;
     }
@@ -139,7 +148,7 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
 {
     fa_conv_geometry g;
-    if (!is_fast(t, &g)) {
+    if (!projects(t, k_in, k_out, &g)) {
         others(t)->blocks(t, packed, k_in, k_out, block, stride, scratch);
         return;
     }
@@ -232,7 +241,7 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    return (is_fast(t, &g) ? &fa_tap_ops_reference : others(t))->flops(t, k_in, k_out);
+    return (projects(t, k_in, k_out, &g) ? &fa_tap_ops_reference : others(t))->flops(t, k_in, k_out);
 }
 
 const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments, packed_size, pack, blocks, flops};

@@ -103,7 +103,7 @@ def measure(key, model, batch):
     name = theirs.get_inputs()[0].name
     forward, why = forward_pass(ours, model.inputs, x)
     runs = {"forward": forward, "onnxruntime": timed(lambda: theirs.run(None, {name: x}))}
-    found = {"model": key, "batch": batch, "parameters": ours.info.parameter_count, "error_onnxruntime": relative(ours.run(x), theirs.run(None, {name: x})[0])}
+    found = {"model": key, "batch": batch, "parameters": ours.info.parameter_count, "error_onnxruntime": relative(ours.run(x, theirs.get_outputs()[0].name), theirs.run(None, {name: x})[0])}
     if why:
         found["no_sketch"] = why
     if module:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "backend/tap_grouped.h"
+#include "backend/tap_gradient.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
 #include "kernels/weights.h"
@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * Taps of grouped convolutions, depthwise ones above all, on channels-last images. Of a layer whose groups have few channels the whole weight gradient of an input,
- * W [in, out] with the outputs of all groups beside each other, costs less than projections at every position would: a block is P_in' W P_out.
+ * Taps of convolutions with groups, depthwise ones above all, or few channels, on channels-last images. The whole weight gradient of an input, W [in, out] with the outputs of
+ * all groups beside each other, then costs less than projections at every position would: a block is P_in' W P_out.
  */
 
 /* Patches that are gathered at once. */
@@ -19,10 +19,10 @@ static fa_conv_geometry geometry_of(const fa_tap *t)
     return (fa_conv_geometry){t->c, t->h, t->w, t->out, t->oh, t->ow, t->groups, t->kh, t->kw, t->stride_h, t->stride_w, t->dilation_h, t->dilation_w, t->pad_top, t->pad_left};
 }
 
-bool fa_tap_grouped_takes(const fa_tap *t)
+bool fa_tap_gradient_takes(const fa_tap *t)
 {
     const fa_conv_geometry g = geometry_of(t);
-    return t->groups > 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
+    return (t->groups > 1 || t->oh * t->ow > 1) && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
            t->d_h == t->ow * t->out && t->d_n == t->oh * t->d_h && fa_conv_supported(&g);
 }
 
@@ -140,4 +140,4 @@ static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
     return 2 * in * (out * (double)(t->oh * t->ow) + out * (double)k_out + (double)(k_in * k_out));
 }
 
-const fa_tap_ops fa_tap_ops_grouped = {scratch_bytes, moments, packed_size, pack, blocks, flops};
+const fa_tap_ops fa_tap_ops_gradient = {scratch_bytes, moments, packed_size, pack, blocks, flops};
