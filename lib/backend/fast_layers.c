@@ -87,17 +87,13 @@ static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv
     return FA_OK;
 }
 
-/* What decides, beside the weights, which of them meet in a phase of the data-gradient. False when that hangs on the size of the image. */
-static bool set_window(const fa_node *node, fa_conv_geometry *g)
+/* What decides, beside the weights, how they are packed. */
+static void set_window(const fa_node *node, fa_conv_geometry *g)
 {
     int64_t count;
-    const int64_t *stride = fa_node_ints(node, "strides", &count), *dilation = fa_node_ints(node, "dilations", &count), *pad = fa_node_ints(node, "pads", &count);
-    const char *mode = fa_node_string(node, "auto_pad", "NOTSET");
+    const int64_t *stride = fa_node_ints(node, "strides", &count), *dilation = fa_node_ints(node, "dilations", &count);
     if (stride) g->stride_h = stride[0], g->stride_w = stride[1];
     if (dilation) g->dilation_h = dilation[0], g->dilation_w = dilation[1];
-    if (strncmp(mode, "SAME", 4) == 0) return g->stride_h == 1 && g->stride_w == 1;
-    if (pad && strcmp(mode, "VALID") != 0) g->pad_top = pad[0], g->pad_left = pad[1];
-    return true;
 }
 
 /* Windows side by side over an image that nothing has brought channels-last yet, as a vision transformer cuts it up: each is a row that a matrix multiplies. */
@@ -154,8 +150,10 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     if (!patchwise && !window_fits(node, w->dim + 2)) return FA_OK;
     fa_conv_geometry g = {.c = w->dim[1] * groups, .h = 1, .w = 1, .out = w->dim[0], .oh = 1, .ow = 1, .groups = groups, .kh = w->dim[2],
                           .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
-    if (!patchwise && !set_window(node, &g)) return FA_OK;
-    if (!patchwise) g.winograd = fa_conv_should_filter(&g);
+    if (!patchwise) {
+        set_window(node, &g);
+        g.winograd = fa_conv_should_filter(&g);
+    }
     weights from = {node->in[1], NULL, w->dim[1] * w->dim[2] * w->dim[3], w->dim[2] * w->dim[3]};
     if (!f->base->value[from.value].varies && !(from.data = fa_fast_floats(f, w))) return FA_ERR_MEMORY;
     int32_t x, y, made;

@@ -50,6 +50,15 @@ static bool tap_of(const axis *a, int64_t phase, int64_t k, int64_t *offset)
     return at % a->stride == 0;
 }
 
+/*
+ * Weights are packed by what the kernel elements of a phase have in common, the remainder of their dilated place by the stride, so that the padding, which may hang on the size
+ * of the image, has no part in it. The phase whose weights are number `i`:
+ */
+static int64_t phase_of(const axis *a, int64_t i)
+{
+    return a->gradient ? ((i - a->pad) % a->stride + a->stride) % a->stride : 0;
+}
+
 static int64_t phase_count(const axis *a, int64_t phase)
 {
     return a->out > phase ? (a->out - phase + a->step - 1) / a->step : 0;
@@ -180,8 +189,9 @@ void fa_conv_pack(const fa_conv_geometry *g, fa_conv_direction direction, const 
         return;
     }
     const int64_t step_depth = gradient ? stride_out : stride_in, step_m = gradient ? stride_in : stride_out;
-    const axis y = axis_of(g, direction, true), x = axis_of(g, direction, false);
+    axis y = axis_of(g, direction, true), x = axis_of(g, direction, false);
     float *to = packed;
+    y.pad = x.pad = 0; /* phase i has weights number i */
     int64_t ky, kx, dy, dx;
     for (int64_t group = 0; group < (depthwise ? 1 : g->groups); group++) {
         const float *from = weights + group * out * stride_out;
@@ -335,7 +345,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     c->padded_h = c->top + (high_y >= c->in_h ? high_y + 1 : c->in_h);
     c->padded_w = c->left + (high_x >= c->in_w ? high_x + 1 : c->in_w);
 
-    for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, i / x.phases, i % x.phases, &room);
+    for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, phase_of(&y, i / x.phases), phase_of(&x, i % x.phases), &room);
     const fa_grid *f = &c->phase[0].grid;
     c->flat = n_phase == 1 && !c->copies && !c->vectors && f->in_row * f->rows == c->in_h * c->in_w * c->in_pixel && f->out_row * f->rows == c->out_h * c->out_w * c->out_pixel;
     return c;

@@ -14,6 +14,7 @@
 
 #define CLASSES 5
 #define BATCH 3
+#define SAME_PADS_FROM 45 /* networks from this number on pad by the size of the image too */
 
 /* A network under construction: images [n, c, h, w] that later nodes may take. */
 typedef struct image {
@@ -86,7 +87,13 @@ static inline void add_conv(builder *b, image x, bool same)
     const int64_t k[2] = {same ? 3 : pick(b, 1, 4), same ? 3 : pick(b, 1, 4)}, s[2] = {same ? 1 : pick(b, 1, 2), same ? 1 : pick(b, 1, 2)};
     const int64_t d[2] = {same ? 1 : pick(b, 1, 2), 1};
     int64_t p[4];
+    const char *const mode = !same && b->seed >= SAME_PADS_FROM && pick(b, 0, 1) ? pick(b, 0, 1) ? "SAME_UPPER" : "SAME_LOWER" : "NOTSET";
     for (int i = 0; i < 4; i++) p[i] = same ? 1 : pick(b, 0, 2);
+    for (int i = 0; i < 2 && mode[0] == 'S'; i++) {
+        const int64_t in = i ? x.w : x.h, total = ((in + s[i] - 1) / s[i] - 1) * s[i] + (k[i] - 1) * d[i] + 1 - in;
+        p[i] = total > 0 ? total / 2 : 0; /* the file does not say these */
+        p[i + 2] = total > 0 ? total - total / 2 : 0;
+    }
     const int64_t rows = x.h + p[0] + p[2] - (k[0] - 1) * d[0] - 1, columns = x.w + p[1] + p[3] - (k[1] - 1) * d[1] - 1;
     if (rows < 0 || columns < 0) return;
     const int64_t dim[] = {out, x.c / groups, k[0], k[1]};
@@ -96,7 +103,8 @@ static inline void add_conv(builder *b, image x, bool same)
     set_int(n, 0, "group", groups);
     set_ints(b, n, 1, "strides", 2, s);
     set_ints(b, n, 2, "dilations", 2, d);
-    set_ints(b, n, 3, "pads", 4, p);
+    if (mode[0] == 'S') n->attr[3] = (fa_attr){.name = "auto_pad", .kind = FA_ATTR_STRING, .s = mode, .count = 10};
+    else set_ints(b, n, 3, "pads", 4, p);
     push(b, y, out, rows / s[0] + 1, columns / s[1] + 1);
 }
 

@@ -98,7 +98,7 @@ static int32_t convolutions_of_all_sorts(builder *b, int32_t x)
     n = node(b, "GroupNormalization", 3, (int32_t[]){y, constant(b, 1, (int64_t[]){3}, 1, 0.3f), constant(b, 1, (int64_t[]){3}, 0, 0.3f)}, 1, &y);
     set_int(n, 0, "num_groups", 3);
     n->opset = 18;
-    n = node(b, "Conv", 2, (int32_t[]){y, constant(b, 4, (int64_t[]){4, 6, 3, 2}, 0, 0.3f)}, 2, &y); /* not for the fast kernels */
+    n = node(b, "Conv", 2, (int32_t[]){y, constant(b, 4, (int64_t[]){4, 6, 3, 2}, 0, 0.3f)}, 2, &y); /* padding that hangs on the size of the image */
     n->attr[0] = (fa_attr){.name = "auto_pad", .kind = FA_ATTR_STRING, .s = "SAME_UPPER", .count = 10};
     set_ints(b, n, 1, "strides", 2, (int64_t[]){2, 2});
     add_norm(b, (image){y, 4, 0, 0});
