@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/rewrite.h"
 #include "backend/tap_gradient.h"
+#include "backend/tap_rows.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
 #include "kernels/winograd.h"
@@ -9,8 +10,8 @@
 
 /*
  * Taps on fast kernels. P_in' a is a convolution of the layer's input by the columns of P_in, P_out' d a product of each pixel of the gradient; a
- * block is the product of the two over the pixels. Of convolutions with groups or few channels the whole weight gradient comes cheaper (tap_gradient.c); what is neither
- * channels-last nor fully connected goes to the reference.
+ * block is the product of the two over the pixels. Fully connected layers have a way of their own (tap_rows.c); of convolutions with groups or few channels the whole weight
+ * gradient comes cheaper (tap_gradient.c); what is not channels-last goes to the reference.
  */
 
 /* Positions that are projected, or whose patches are gathered, at once. */
@@ -19,7 +20,7 @@
 static bool is_fast(const fa_tap *t, fa_conv_geometry *g)
 {
     *g = (fa_conv_geometry){t->c, t->h, t->w, t->out, t->oh, t->ow, 1, t->kh, t->kw, t->stride_h, t->stride_w, t->dilation_h, t->dilation_w, t->pad_top, t->pad_left};
-    return !t->lookup && t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
+    return !t->lookup && !fa_tap_rows_takes(t) && t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->a_w == t->c && t->a_h == t->w * t->c && t->a_n == t->h * t->a_h && t->d_w == t->out &&
            t->d_h == t->ow * t->out && t->d_n == t->oh * t->d_h && fa_conv_supported(g);
 }
 
@@ -31,7 +32,7 @@ static int64_t in_of(const fa_tap *t)
 /* What takes the taps that are not fast here. */
 static const fa_tap_ops *others(const fa_tap *t)
 {
-    return fa_tap_gradient_takes(t) ? &fa_tap_ops_gradient : &fa_tap_ops_reference;
+    return fa_tap_rows_takes(t) ? &fa_tap_ops_rows : fa_tap_gradient_takes(t) ? &fa_tap_ops_gradient : &fa_tap_ops_reference;
 }
 
 /* Whether projecting is no more work than the weight gradient and its projection; sums of outer products run somewhat slower than convolutions do. */

@@ -59,17 +59,22 @@ static FA_AVX2 void pack_rows(const fa_multiply *x, const float *b, int64_t vali
             for (int64_t i = 0; i < width; i++) to[i] = i < valid ? b[i] : 0.0f;
 }
 
+#endif
+
 /* The blocks that fa_grid multiplies by. */
-static void pack(const fa_multiply *x, float *to)
+void fa_multiply_pack(const fa_multiply *x, float *to)
 {
+#if FA_HAVE_AVX2
     for (int64_t j = 0; j < x->n; j += FA_TILE) {
         const int64_t width = fa_tile_width(x->n, j), valid = x->n - j < width ? x->n - j : width;
         if (x->b_col == 1) pack_rows(x, x->b + j, valid, width, to);
         else pack_turned(x, x->b + j * x->b_col, valid, width, to);
         to += width * x->k;
     }
-}
+#else
+    (void)x, (void)to;
 #endif
+}
 
 size_t fa_multiply_scratch(int64_t n, int64_t k)
 {
@@ -81,7 +86,7 @@ static void plain(const fa_multiply *x)
     const int64_t a_row = x->a_turned ? 1 : x->lda, a_col = x->a_turned ? x->lda : 1;
     for (int64_t i = 0; i < x->m; i++)
         for (int64_t j = 0; j < x->n; j++) {
-            double sum = x->add ? x->c[i * x->ldc + j] : 0;
+            double sum = (x->add ? (double)x->c[i * x->ldc + j] : 0) + (x->bias ? (double)x->bias[j] : 0);
             for (int64_t p = 0; p < x->k; p++) sum += (double)x->a[i * a_row + p * a_col] * (double)x->b[p * x->b_row + j * x->b_col];
             x->c[i * x->ldc + j] = (float)sum;
         }
@@ -99,8 +104,8 @@ void fa_multiply_run(fa_isa isa, const fa_multiply *x)
     if (isa != FA_ISA_NONE) {
         static const int64_t here = 0;
         const fa_grid rows = {.rows = 1, .cols = x->m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = x->k, .m = x->n, .tap = &here, .isa = isa};
-        pack(x, x->scratch);
-        fa_grid_run(&rows, &(fa_grid_data){.in = x->a, .w = x->scratch, .residual = x->add ? x->c : NULL, .out = x->c});
+        if (!x->packed) fa_multiply_pack(x, x->scratch);
+        fa_grid_run(&rows, &(fa_grid_data){.in = x->a, .w = x->packed ? x->packed : x->scratch, .bias = x->bias, .residual = x->add ? x->c : NULL, .out = x->c});
         return;
     }
 #endif

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /*
- * Products of matrices of which neither is known beforehand: c [m, n] = a [m, k] b [k, n], or += with `add`. `a` and `c` are row-major; element (p, j) of
+ * Products of matrices that need not be known beforehand: c [m, n] = a [m, k] b [k, n], or += with `add`. `a` and `c` are row-major; element (p, j) of
  * `b` is at p * b_row + j * b_col, of which one is 1. `a` may be transposed, a_turned, where b_col is 1: then element (i, p) is at p * lda + i.
  */
 typedef struct fa_multiply {
@@ -19,10 +19,14 @@ typedef struct fa_multiply {
     float *c;
     int64_t ldc;
     bool add;
-    void *scratch; /* FA_ALIGN-aligned, fa_multiply_scratch(n, k) bytes */
+    const float *bias;   /* [n], added to every row, or NULL; not with `a_turned` */
+    const float *packed; /* `b` as fa_multiply_pack() left it, which then is not read, or NULL. Not for FA_ISA_NONE */
+    void *scratch;       /* FA_ALIGN-aligned, fa_multiply_scratch(n, k) bytes, where `b` is to be packed: neither `packed` nor `a_turned` */
 } fa_multiply;
 
 size_t fa_multiply_scratch(int64_t n, int64_t k);
+/* To `packed`, of fa_multiply_scratch(n, k) bytes. */
+void fa_multiply_pack(const fa_multiply *multiply, float *packed);
 void fa_multiply_run(fa_isa isa, const fa_multiply *multiply);
 
 #endif

@@ -197,7 +197,8 @@ START_TEST(products_of_random_sizes)
         const int64_t lda = (a_turned ? m : k) + more, ldb = (b_turned ? k : n) + pick(0, 3), ldc = n + pick(0, 3);
         const int64_t a_rows = a_turned ? k : m, b_rows = b_turned ? n : k, count = (m - 1) * ldc + n;
         /* The last row of each array ends with its last number. */
-        float *a = numbers((a_rows - 1) * lda + (a_turned ? m : k), 1), *b = numbers((b_rows - 1) * ldb + (b_turned ? k : n), 1), *before = numbers(count, 1), *c = numbers(count, 1);
+        float *a = numbers((a_rows - 1) * lda + (a_turned ? m : k), 1), *b = numbers((b_rows - 1) * ldb + (b_turned ? k : n), 1), *before = numbers(count, 1), *c = numbers(count, 1), *bias = numbers(n, 1);
+        const bool packed = !a_turned && pick(0, 1), biased = !a_turned && pick(0, 1);
         for (int s = -1; s < N_ISA; s++) {
             const fa_isa isa = s < 0 ? FA_ISA_NONE : isas[s];
             if (!fa_kernels_have(isa)) continue;
@@ -205,10 +206,17 @@ START_TEST(products_of_random_sizes)
             ck_assert_ptr_nonnull(scratch);
             memset(scratch, 0xff, fa_multiply_scratch(n, k));
             memcpy(c, before, (size_t)count * sizeof *c);
-            fa_multiply_run(isa, &(fa_multiply){m, n, k, a, b, lda, b_turned ? 1 : ldb, b_turned ? ldb : 1, a_turned, c, ldc, add, scratch});
+            fa_multiply x = {.m = m, .n = n, .k = k, .a = a, .b = b, .lda = lda, .b_row = b_turned ? 1 : ldb, .b_col = b_turned ? ldb : 1, .a_turned = a_turned, .c = c, .ldc = ldc,
+                             .add = add, .bias = biased ? bias : NULL, .scratch = scratch};
+            if (packed && s >= 0) {
+                fa_multiply_pack(&x, scratch);
+                x.packed = scratch;
+                x.b = x.scratch = NULL;
+            }
+            fa_multiply_run(isa, &x);
             for (int64_t at = 0; at < count; at++) {
                 const int64_t i = at / ldc, j = at % ldc;
-                double want = j < n && !add ? 0 : before[at], size = fabs(want);
+                double want = (j < n && !add ? 0 : before[at]) + (j < n && biased ? bias[j] : 0), size = fabs(want);
                 for (int64_t p = 0; p < k && j < n; p++) {
                     const double term = (double)a[a_turned ? p * lda + i : i * lda + p] * b[b_turned ? j * ldb + p : p * ldb + j];
                     want += term;
@@ -218,7 +226,7 @@ START_TEST(products_of_random_sizes)
             }
             free(scratch);
         }
-        free(a), free(b), free(before), free(c);
+        free(a), free(b), free(before), free(c), free(bias);
     }
 }
 END_TEST
