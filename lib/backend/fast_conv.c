@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/fast_ops.h"
 #include "kernels/conv.h"
+#include "kernels/multiply.h"
 #include "kernels/nhwc.h"
 #include "kernels/weights.h"
 #include "ops/window.h"
@@ -12,6 +13,7 @@ typedef struct conv {
     fa_conv_geometry geometry;
     int64_t n, stride_out, stride_in; /* strides: of the weights as their gradient is wanted */
     bool relu;
+    bool turned; /* the data-gradient too reads the weights as they are packed for forward */
 } conv;
 
 static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
@@ -31,9 +33,11 @@ static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
     c->geometry = *g;
     c->n = n;
     c->relu = fa_node_int(s->node, "relu", 0) != 0;
+    c->turned = fa_node_int(s->node, "turned", 0) != 0;
     s->params = c;
     s->scratch = fa_conv_scratch(c->forward);
     if (fa_conv_scratch(c->gradient) > s->scratch) s->scratch = fa_conv_scratch(c->gradient);
+    if (c->turned && s->scratch < FA_MULTIPLY_TURNED) s->scratch = FA_MULTIPLY_TURNED;
     if (s->in[FA_FAST_WEIGHT]) {
         int64_t count;
         const int64_t *strides = fa_node_ints(s->node, "weight_strides", &count);
@@ -127,7 +131,10 @@ static void backward(const fa_op_call *call)
                                                        .scratch = call->scratch,
                                                    });
     if (gb) fa_weights_bias(c->n * geometry->oh * geometry->ow, geometry->out, g, gb);
-    if (gx)
+    if (gx && c->turned)
+        fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = c->n, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
+                                                         .add = call->accumulate[FA_FAST_X], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
+    else if (gx)
         fa_conv_run(c->gradient, &(fa_conv_data){
                                      .n = c->n,
                                      .in = g,

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Matrices of more weights than this are packed once, for both directions: turning them around costs a backward pass of a hundred rows 5 %, but large models are not held three times. */
+#define TWICE_MOST 400000
+
 static const fa_view *constant(const fa_fast *f, int32_t value)
 {
     const fa_view *v = value < f->base->n_value ? fa_graph_constant(f->base, value) : NULL;
@@ -69,13 +72,14 @@ static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction d
     return set_ints(f, node, 2, "geometry", sizeof *g / sizeof(int64_t), (const int64_t *)(const void *)g);
 }
 
-/* A node for base's layer `n` with packed weights, and its attributes beside those of the node. */
-static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv_geometry *g, const weights *w, int32_t *node)
+/* A node for base's layer `n` with packed weights, and its attributes beside those of the node. `turned`: the data-gradient makes do with those of forward. */
+static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv_geometry *g, const weights *w, bool turned, int32_t *node)
 {
     int32_t packed, gradient;
     FA_TRY(pack(f, g, FA_CONV_FORWARD, w, &packed));
-    FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, &gradient));
-    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 4, node));
+    gradient = packed;
+    if (!turned) FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, &gradient));
+    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 5, node));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr, "weight_shape", 4, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr + 1, "weight_strides", 2, (int64_t[]){w->stride_out, w->stride_in}));
     fa_node *made = &f->edit.graph->node[*node];
@@ -158,7 +162,7 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     if (!f->base->value[from.value].varies && !(from.data = fa_fast_floats(f, w))) return FA_ERR_MEMORY;
     int32_t x, y, made;
     FA_TRY(patchwise ? cut_patches(f, n, &g, &from, &x) : fa_fast_need_twin(f, node->in[0], g.c, &x));
-    FA_TRY(make_layer(f, n, "ConvNhwc", &g, &from, &made));
+    FA_TRY(make_layer(f, n, "ConvNhwc", &g, &from, false, &made));
     if (patchwise) drop_window(f, made);
     const int32_t space = patchwise ? fa_fast_new_space(f) : fa_fast_window_space(f, f->image[node->in[0]].space, node, w->dim + 2);
     FA_TRY(fa_fast_new_twin(f, node->out[0], space, g.out, &y));
@@ -215,8 +219,10 @@ fa_status fa_fast_gemm(fa_fast *f, int32_t n, bool *done)
     FA_TRY(scale(f, alpha, &from.value));
     if (!f->base->value[node->in[1]].varies && !(from.data = fa_fast_floats(f, &f->edit.graph->value[from.value].view))) return FA_ERR_MEMORY;
     const fa_conv_geometry g = {in, 1, 1, out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
-    FA_TRY(make_layer(f, n, "GemmFast", &g, &from, &made));
+    const bool turned = in * out > TWICE_MOST;
+    FA_TRY(make_layer(f, n, "GemmFast", &g, &from, turned, &made));
     fa_fast_int_attr(f, made, node->n_attr + 2, "matrix", gemm);
+    fa_fast_int_attr(f, made, node->n_attr + 3, "turned", turned);
     fa_node *to = &f->edit.graph->node[made];
     to->in[FA_FAST_X] = node->in[0];
     to->in[FA_FAST_BIAS] = bias;

@@ -9,7 +9,9 @@
  * take heads apart before and join them behind, as long as the numbers of a row stay together.
  */
 typedef struct attention {
-    int32_t q, k, v, mask, keep, fill_first; /* values; mask and keep -1: none. fill_first: Where takes the scores where `keep` is false */
+    int32_t q, k, v, mask, keep, divisor; /* values; the last three -1: none */
+    bool fill_first;                      /* Where takes the scores where `keep` is false */
+    bool multiplies;                      /* the divisor is a factor */
     double scale, fill;
     const fa_node *q_turn, *k_turn, *v_turn, *y_turn; /* Transpose nodes that are taken in, or NULL */
 } attention;
@@ -51,10 +53,49 @@ static bool factor(const fa_pattern *p, int32_t value, bool either, double *scal
     return true;
 }
 
+static bool is_one_of(const char *op, const char *const *ops)
+{
+    while (*ops && strcmp(op, *ops) != 0) ops++;
+    return *ops != NULL;
+}
+
+/* One number that follows from the shape of something: a size, its root. It is known when the network is planned. */
+static bool is_of_shape(const fa_pattern *p, int32_t value, int depth)
+{
+    static const char *const alone[] = {"Sqrt", "Cast", "Reciprocal", "Identity", "Squeeze", "Unsqueeze", NULL}, *const pairs[] = {"Pow", "Div", "Mul", NULL};
+    const fa_view *constant = fa_graph_constant(p->base, value);
+    if (constant) return constant->count == 1 && constant->ndim <= 1 && !p->base->value[value].varies;
+    if (value < 0 || p->base->value[value].producer < 0 || depth > 12) return false;
+    const fa_node *node = &p->base->node[p->base->value[value].producer];
+    if (node->domain[0] || node->n_in < 1 || node->out[0] != value) return false;
+    if (is_one_of(node->op, alone)) return is_of_shape(p, node->in[0], depth + 1);
+    if (is_one_of(node->op, pairs)) return node->n_in == 2 && is_of_shape(p, node->in[0], depth + 1) && is_of_shape(p, node->in[1], depth + 1);
+    if (strcmp(node->op, "Gather") != 0 || node->n_in != 2 || !fa_pattern_made_by(p, node->in[0], "Shape")) return false;
+    const fa_view *index = fa_graph_constant(p->base, node->in[1]);
+    return index && index->count == 1 && index->ndim <= 1;
+}
+
+/* Scores divided or multiplied by such a number: the scores. */
+static int32_t unscaled(const fa_pattern *p, int32_t value, attention *a)
+{
+    const fa_node *div = fa_pattern_inner(p, value, "Div"), *mul = fa_pattern_inner(p, value, "Mul"), *node = div ? div : mul;
+    double x;
+    a->divisor = -1;
+    if (!node || node->n_in != 2 || fa_node_attr(node, "axis") || fa_pattern_beside_scalar(p, node, &x) >= 0) return value;
+    for (int i = 1; i >= 0; i--) {
+        if ((div && i == 0) || !is_of_shape(p, node->in[i], 0)) continue;
+        a->divisor = node->in[i];
+        a->multiplies = mul != NULL;
+        return node->in[!i];
+    }
+    return value;
+}
+
 /* `value` is scale q k'. */
 static bool is_scores(const fa_pattern *p, int32_t value, attention *a)
 {
     if (value < 0 || p->readers[value] != 1) return false;
+    value = unscaled(p, value, a);
     const fa_factors f = fa_pattern_product(p, value);
     const fa_node *product = f.count == 1 ? fa_pattern_inner(p, f.factor[0], "MatMul") : NULL;
     a->scale = f.scale;
@@ -145,13 +186,14 @@ fa_status fa_pattern_attention(fa_pattern *p, int32_t n, bool *done)
     if (a.keep >= 0 && a.fill_first) FA_TRY(invert(p, node->name, &a.keep));
     FA_TRY(fa_edit_value(&p->edit, node->name, FA_FLOAT32, &weights));
     fa_node *made;
-    FA_TRY(fa_pattern_replace(p, last, "Attention", "fattr", 1, 5, 2, 6, &made));
+    FA_TRY(fa_pattern_replace(p, last, "Attention", "fattr", 1, 6, 2, 7, &made));
     if (last != n) fa_edit_remove_node(&p->edit, n);
-    memcpy(made->in, (int32_t[]){a.q, a.k, a.v, a.mask, a.keep}, 5 * sizeof *made->in);
+    memcpy(made->in, (int32_t[]){a.q, a.k, a.v, a.mask, a.keep, a.divisor}, 6 * sizeof *made->in);
     made->out[1] = weights;
     made->attr[0] = (fa_attr){.name = "scale", .kind = FA_ATTR_FLOAT, .f = (float)a.scale};
     made->attr[1] = (fa_attr){.name = "fill", .kind = FA_ATTR_FLOAT, .f = (float)a.fill};
-    made->n_attr = 2;
+    made->attr[2] = (fa_attr){.name = "multiplies", .kind = FA_ATTR_INT, .i = a.multiplies};
+    made->n_attr = 3;
     set_perm(made, "q_perm", a.q_turn);
     set_perm(made, "k_perm", a.k_turn);
     set_perm(made, "v_perm", a.v_turn);

@@ -47,6 +47,55 @@ static FA_AVX2 void pack_turned(const fa_multiply *x, const float *b, int64_t va
     }
 }
 
+/* Element (k, m) of a block whose rows have `width` numbers goes to (m, k) of one whose rows have to_width; what lies `ahead` is wanted next. */
+static FA_AVX2 void turn_block(const float *from, int64_t width, int64_t k, int64_t m, float *to, int64_t to_width, int64_t ahead)
+{
+    if (k == FA_TILE && m == FA_TILE) {
+        for (int64_t i = 0; i < FA_TILE; i++) _mm_prefetch((const char *)(from + ahead + i * FA_TILE), _MM_HINT_T0);
+        for (int64_t i = 0; i < FA_TILE; i += 8)
+            for (int64_t j = 0; j < FA_TILE; j += 8) turn8(from + i * FA_TILE + j, FA_TILE, to + j * FA_TILE + i, FA_TILE);
+        return;
+    }
+    for (int64_t j = 0; j < m; j++)
+        for (int64_t i = 0; i < to_width; i++) to[j * to_width + i] = i < k ? from[i * width + j] : 0.0f;
+}
+
+/* Outputs and terms that are turned around at once: FA_MULTIPLY_TURNED bytes. */
+#define TURNED_OUT 32
+#define TURNED_TERMS 256
+#define TURNED_ROWS 280
+
+/* The packed weights are [block of terms][output][16]: 16 x 16 of them at a time become [block of outputs][term][16]. */
+static void turn_part(const fa_multiply *x, int64_t j0, int64_t nj, int64_t p0, int64_t np)
+{
+    float *to = x->scratch;
+    for (int64_t j = 0; j < nj; j += FA_TILE) {
+        const int64_t width = fa_tile_width(nj, j), valid = nj - j < width ? nj - j : width;
+        for (int64_t p = 0; p < np; p += FA_TILE) {
+            const int64_t from_width = fa_tile_width(x->k, p0 + p), terms = np - p < FA_TILE ? np - p : FA_TILE;
+            turn_block(x->packed_turned + (p0 + p) * x->n + (j0 + j) * from_width, from_width, valid, terms, to + p * width, width, TURNED_OUT * FA_TILE);
+        }
+        to += np * width;
+    }
+}
+
+static void run_turned(fa_isa isa, const fa_multiply *x)
+{
+    static const int64_t here = 0;
+    const int64_t blocks = (x->m + TURNED_ROWS - 1) / TURNED_ROWS;
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t p = 0; p < x->k; p += TURNED_TERMS)
+            for (int64_t j = 0; j < x->n; j += TURNED_OUT) { /* each block of terms is read in order, and its part of `a` stays in the second-level cache */
+                const int64_t i = b * x->m / blocks, m = (b + 1) * x->m / blocks - i, nj = x->n - j < TURNED_OUT ? x->n - j : TURNED_OUT,
+                              np = x->k - p < TURNED_TERMS ? x->k - p : TURNED_TERMS;
+                float *c = x->c + i * x->ldc + j;
+                turn_part(x, j, nj, p, np);
+                const fa_grid rows = {.rows = 1, .cols = m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = np, .m = nj, .tap = &here, .isa = isa};
+                fa_grid_run(&rows, &(fa_grid_data){.in = x->a + i * x->lda + p, .w = x->scratch, .bias = x->bias && !p ? x->bias + j : NULL,
+                                                   .residual = x->add || p ? c : NULL, .out = c});
+            }
+}
+
 static FA_AVX2 void pack_rows(const fa_multiply *x, const float *b, int64_t valid, int64_t width, float *to)
 {
     if (valid == FA_TILE)
@@ -103,6 +152,10 @@ void fa_multiply_run(fa_isa isa, const fa_multiply *x)
 #if FA_HAVE_AVX2
     if (isa != FA_ISA_NONE) {
         static const int64_t here = 0;
+        if (x->packed_turned) {
+            run_turned(isa, x);
+            return;
+        }
         const fa_grid rows = {.rows = 1, .cols = x->m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = x->k, .m = x->n, .tap = &here, .isa = isa};
         if (!x->packed) fa_multiply_pack(x, x->scratch);
         fa_grid_run(&rows, &(fa_grid_data){.in = x->a, .w = x->packed ? x->packed : x->scratch, .bias = x->bias, .residual = x->add ? x->c : NULL, .out = x->c});

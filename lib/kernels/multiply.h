@@ -21,8 +21,11 @@ typedef struct fa_multiply {
     bool add;
     const float *bias;   /* [n], added to every row, or NULL; not with `a_turned` */
     const float *packed; /* `b` as fa_multiply_pack() left it, which then is not read, or NULL. Not for FA_ISA_NONE */
-    void *scratch;       /* FA_ALIGN-aligned, fa_multiply_scratch(n, k) bytes, where `b` is to be packed: neither `packed` nor `a_turned` */
+    const float *packed_turned; /* the transpose of `b`, [n, k], as fa_multiply_pack() left it, or NULL: weights that are packed once serve both directions. Not for FA_ISA_NONE */
+    void *scratch;       /* FA_ALIGN-aligned: with `packed_turned` of FA_MULTIPLY_TURNED bytes; otherwise, where neither `packed` nor `a_turned`, of fa_multiply_scratch(n, k) */
 } fa_multiply;
+
+#define FA_MULTIPLY_TURNED 32768
 
 size_t fa_multiply_scratch(int64_t n, int64_t k);
 /* To `packed`, of fa_multiply_scratch(n, k) bytes. */

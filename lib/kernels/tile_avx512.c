@@ -12,12 +12,16 @@
 #define POSITIONS 14
 #define FEW 6
 
-/* Blocks of the sums: the weights of DEPTH terms and two blocks stay in the first-level cache, that many terms of ROWS positions in the second-level one. */
+/* Parts of the sums: the weights of DEPTH terms and two blocks stay in the first-level cache, that many terms of ROWS positions in the second-level one. */
 #define DEPTH 256
 #define ROWS 280
 
+/* Numbers that ROWS positions may read for all of their sums, where that is to stay in the second-level cache. */
+#define WHOLE 160000
+
 typedef struct tile {
     const float *in, *w, *bias, *residual;
+    const float *ahead; /* weights that are wanted soon: those of the blocks that come next, once per block, so that no tile waits for memory */
     float *out;
     int64_t depth, in_col, out_col, block; /* block: from one block's weights to the next one's */
     int64_t width;                         /* of a block's weights in memory */
@@ -39,8 +43,11 @@ FA_INLINE AVX512 void body(const tile *t, const int p, const int v)
         for (int i = 0; i < p; i++) acc[i][k] = t->residual ? _mm512_add_ps(b, _mm512_maskz_loadu_ps(valid, t->residual + i * t->out_col + 16 * k)) : b;
     }
     const int64_t block = t->block, width = v > 1 ? 16 : t->width;
+    const float *ahead = t->ahead;
     for (int64_t at = 0; at < t->depth; at++, w += width) {
         __m512 y[4];
+        FA_UNROLL
+        for (int k = 0; k < v; k++) _mm_prefetch((const char *)(ahead + at * width + k * block), _MM_HINT_T1);
         FA_UNROLL
         for (int k = 0; k < v; k++) y[k] = v > 1 ? _mm512_loadu_ps(w + k * block) : _mm512_maskz_loadu_ps(held, w);
 #define STEP(i, x)                                                                                                                                       \
@@ -80,12 +87,13 @@ typedef void (*tile_fn)(const tile *t);
 static const tile_fn tiles[POSITIONS + 1][3] = {{NULL}, ENTRY_FEW(1), ENTRY_FEW(2), ENTRY_FEW(3), ENTRY_FEW(4), ENTRY_FEW(5), ENTRY_FEW(6), ENTRY(7),
                                                 ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14)};
 
-/* `n` positions by the blocks that `t` begins at, in bands as equal as can be. */
-static void bands(tile t, int64_t n, int kind)
+/* `n` positions by the blocks that `t` begins at, in bands as equal as can be; the weights that come next lie `ahead` of these. */
+static void bands(tile t, int64_t n, int kind, int64_t ahead)
 {
     const int64_t count = (n + POSITIONS - 1) / POSITIONS;
     for (int64_t band = 0, p, left = n; band < count; band++, left -= p) {
         p = (left + count - band - 1) / (count - band);
+        t.ahead = band == count - 1 ? t.w + ahead : t.w;
         tiles[p][kind](&t);
         t.in += p * t.in_col;
         t.out += p * t.out_col;
@@ -93,36 +101,48 @@ static void bands(tile t, int64_t n, int kind)
     }
 }
 
-/* Terms [c, c + depth) of the sums of `n` positions; `first` and `last`: no terms come before, or behind. */
-static void sums(const fa_grid *g, const fa_grid_data *d, const float *in, int64_t at, int64_t n, int64_t c, int64_t depth)
+/* Outputs that one group of blocks makes, and the kind of its tiles. */
+static int64_t group_at(const fa_grid *g, int64_t m0, int64_t n, int *kind)
+{
+    const int64_t left = g->m - m0;
+    *kind = left >= 64 && n <= FEW ? 2 : left >= 32 ? 1 : 0;
+    return FA_TILE << *kind;
+}
+
+/* Terms [c, c + depth) of outputs m0 ... of `n` positions. `ahead`: from these weights to the next ones that are wanted. */
+static void terms(const fa_grid *g, const fa_grid_data *d, int64_t i, int64_t n, int64_t m0, int kind, int64_t c, int64_t depth, int64_t ahead)
 {
     const bool first = c == 0, last = c + depth == g->depth;
-    const float *w = d->w;
-    for (int64_t m0 = 0, m; m0 < g->m; m0 += m) {
-        const int64_t left = g->m - m0;
-        const int kind = left >= 64 && n <= FEW ? 2 : left >= 32 ? 1 : 0;
-        m = kind ? 16 * (int64_t)(1 << kind) : FA_TILE;
-        tile t = {.in = in + c, .out = d->out + at + m0, .depth = depth, .in_col = g->in_col, .out_col = g->out_col, .block = g->depth * FA_TILE,
-                  .width = fa_tile_width(g->m, m0), .valid = left < FA_TILE ? left : FA_TILE, .relu = last && d->relu};
-        t.w = w + c * t.width;
-        t.bias = first && d->bias ? d->bias + m0 : NULL;
-        t.residual = !first ? t.out : d->residual ? d->residual + at + m0 : NULL;
-        bands(t, n, kind);
-        w += m * g->depth;
-    }
+    const int64_t left = g->m - m0, at = i * g->out_col + m0;
+    tile t = {.in = d->in + g->tap[0] + i * g->in_col + c, .out = d->out + at, .depth = depth, .in_col = g->in_col, .out_col = g->out_col, .block = g->depth * FA_TILE,
+              .width = fa_tile_width(g->m, m0), .valid = left < FA_TILE ? left : FA_TILE, .relu = last && d->relu};
+    t.w = d->w + m0 * g->depth + c * t.width;
+    t.bias = first && d->bias ? d->bias + m0 : NULL;
+    t.residual = !first ? t.out : d->residual ? d->residual + at : NULL;
+    bands(t, n, kind, ahead);
+}
+
+/* All outputs of positions i ... i + n - 1. Where what the positions read stays in the second-level cache as a whole, the sums of a group of blocks are finished before the
+ * next one begins, so that outputs go to memory once; otherwise its parts stay there one after the other. */
+static void rows(const fa_grid *g, const fa_grid_data *d, int64_t i, int64_t n)
+{
+    const int64_t parts = (g->depth + DEPTH - 1) / DEPTH;
+    const bool whole = n * g->depth <= WHOLE;
+    for (int64_t k = 0; k < (whole ? 1 : parts); k++)
+        for (int64_t m0 = 0, m; m0 < g->m; m0 += m) {
+            int kind;
+            m = group_at(g, m0, n, &kind);
+            for (int64_t part = whole ? 0 : k; part < (whole ? parts : k + 1); part++) {
+                const int64_t c = part * g->depth / parts, end = (part + 1) * g->depth / parts;
+                const bool more = whole && part + 1 < parts;
+                terms(g, d, i, n, m0, kind, c, end - c, more ? (end - c) * FA_TILE : m * g->depth - (whole ? c * FA_TILE : 0));
+            }
+        }
 }
 
 void fa_rows_avx512(const fa_grid *g, const fa_grid_data *d)
 {
-    const int64_t total = g->rows * g->cols;
-    for (int64_t i = 0, n; i < total; i += n) {
-        const int64_t blocks = (total - i + ROWS - 1) / ROWS;
-        n = (total - i + blocks - 1) / blocks;
-        for (int64_t c = 0, depth; c < g->depth; c += depth) {
-            const int64_t parts = (g->depth - c + DEPTH - 1) / DEPTH;
-            depth = (g->depth - c + parts - 1) / parts;
-            sums(g, d, d->in + g->tap[0] + i * g->in_col, i * g->out_col, n, c, depth);
-        }
-    }
+    const int64_t total = g->rows * g->cols, blocks = (total + ROWS - 1) / ROWS;
+    for (int64_t b = 0; b < blocks; b++) rows(g, d, b * total / blocks, (b + 1) * total / blocks - b * total / blocks);
 }
 #endif

@@ -78,20 +78,32 @@ static fa_status set_output(fa_op_setup *s, fa_attention *p)
     return FA_OK;
 }
 
+static fa_status read_scale(const fa_op_setup *s, fa_attention *p)
+{
+    const fa_view *by = s->in[FA_ATTENTION_DIVISOR];
+    p->scale = (fa_real)fa_node_float(s->node, "scale", 1);
+    p->fill = (fa_real)fa_node_float(s->node, "fill", 0);
+    if (!by) return FA_OK;
+    if (by->count != 1 || !fa_dtype_is_real(by->dtype)) return fa_fail(FA_ERR_SHAPE, "the divisor of the scale is not one real number");
+    if (!by->data) return fa_fail(FA_ERR_UNSUPPORTED, "the divisor of the scale is computed from the data; it must be known beforehand");
+    if (fa_node_int(s->node, "multiplies", 0)) p->scale *= *(const fa_real *)by->data;
+    else p->scale /= *(const fa_real *)by->data;
+    return FA_OK;
+}
+
 fa_status FA_R(fa_attention_prepare)(fa_op_setup *s)
 {
-    static const char *const perm[] = {"q_perm", "k_perm", "v_perm", NULL, NULL};
+    static const char *const perm[FA_ATTENTION_DIVISOR] = {"q_perm", "k_perm", "v_perm"};
     if (s->n_in != FA_ATTENTION_INPUTS || s->n_out != 2 || !s->in[FA_ATTENTION_Q] || !s->in[FA_ATTENTION_K] || !s->in[FA_ATTENTION_V])
-        return fa_fail(FA_ERR_FORMAT, "%d inputs and %d outputs where 5 and 2 are taken", s->n_in, s->n_out);
+        return fa_fail(FA_ERR_FORMAT, "%d inputs and %d outputs where 6 and 2 are taken", s->n_in, s->n_out);
     fa_attention *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
-    int64_t dim[FA_ATTENTION_INPUTS][FA_MAX_DIMS], step[FA_ATTENTION_INPUTS][FA_MAX_DIMS];
+    int64_t dim[FA_ATTENTION_DIVISOR][FA_MAX_DIMS], step[FA_ATTENTION_DIVISOR][FA_MAX_DIMS];
     int32_t ndim = 2;
     for (int32_t i = 0; i < 3; i++) ndim = s->in[i]->ndim > ndim ? s->in[i]->ndim : ndim;
     p->axes = ndim - 2;
-    p->scale = (fa_real)fa_node_float(s->node, "scale", 1);
-    p->fill = (fa_real)fa_node_float(s->node, "fill", 0);
-    for (int32_t i = 0; i < FA_ATTENTION_INPUTS; i++) {
+    FA_TRY(read_scale(s, p));
+    for (int32_t i = 0; i < FA_ATTENTION_DIVISOR; i++) {
         if (!s->in[i]) continue;
         if (fa_dtype_is_real(s->in[i]->dtype) == (i == FA_ATTENTION_KEEP)) return fa_fail(FA_ERR_DTYPE, "input %d is %s", i, fa_dtype_name(s->in[i]->dtype));
         FA_TRY(look(s, i, perm[i], ndim, dim[i], step[i]));
@@ -110,7 +122,7 @@ fa_status FA_R(fa_attention_prepare)(fa_op_setup *s)
     memcpy(square, p->dim, (size_t)p->axes * sizeof *square);
     square[p->axes] = p->t;
     square[p->axes + 1] = p->s;
-    for (int32_t i = 0; i < FA_ATTENTION_INPUTS && fits; i++) {
+    for (int32_t i = 0; i < FA_ATTENTION_DIVISOR && fits; i++) {
         if (!s->in[i]) continue;
         fits = stretch(i < FA_ATTENTION_MASK ? p->axes : ndim, square, dim[i], step[i]);
         set_side(step[i], p->axes, &p->side[i]);
@@ -136,13 +148,13 @@ int64_t FA_R(fa_attention_place)(const fa_attention *p, const fa_attention_side 
 typedef struct head {
     const fa_real *q, *k, *v, *mask;
     const int64_t *keep;
-    int64_t at[FA_ATTENTION_INPUTS], y, weights;
+    int64_t at[FA_ATTENTION_DIVISOR], y, weights;
 } head;
 
 static head find(const fa_op_call *call, const fa_attention *p, int64_t index)
 {
     head h = {NULL};
-    for (int32_t i = 0; i < FA_ATTENTION_INPUTS; i++)
+    for (int32_t i = 0; i < FA_ATTENTION_DIVISOR; i++)
         if (call->in[i]) h.at[i] = FA_R(fa_attention_place)(p, &p->side[i], index);
     h.q = fa_real_at(call->in[FA_ATTENTION_Q]->data, h.at[FA_ATTENTION_Q]);
     h.k = fa_real_at(call->in[FA_ATTENTION_K]->data, h.at[FA_ATTENTION_K]);

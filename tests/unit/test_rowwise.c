@@ -192,25 +192,30 @@ END_TEST
 START_TEST(products_of_random_sizes)
 {
     for (int round = 0; round < 150; round++) {
-        const int64_t m = pick(1, 40), n = pick(1, 50), k = pick(1, round % 10 ? 40 : 300), more = pick(0, 3);
+        const int64_t m = pick(1, round % 20 ? 40 : 600), n = pick(1, 50), k = pick(1, round % 10 ? 40 : 600), more = pick(0, 3);
         const bool a_turned = round % 3 == 0, b_turned = !a_turned && pick(0, 1), add = pick(0, 1);
         const int64_t lda = (a_turned ? m : k) + more, ldb = (b_turned ? k : n) + pick(0, 3), ldc = n + pick(0, 3);
         const int64_t a_rows = a_turned ? k : m, b_rows = b_turned ? n : k, count = (m - 1) * ldc + n;
         /* The last row of each array ends with its last number. */
         float *a = numbers((a_rows - 1) * lda + (a_turned ? m : k), 1), *b = numbers((b_rows - 1) * ldb + (b_turned ? k : n), 1), *before = numbers(count, 1), *c = numbers(count, 1), *bias = numbers(n, 1);
-        const bool packed = !a_turned && pick(0, 1), biased = !a_turned && pick(0, 1);
+        const bool packed = !a_turned && pick(0, 1), turned = packed && pick(0, 1), biased = !a_turned && pick(0, 1);
         for (int s = -1; s < N_ISA; s++) {
             const fa_isa isa = s < 0 ? FA_ISA_NONE : isas[s];
             if (!fa_kernels_have(isa)) continue;
-            void *scratch = aligned_alloc(64, fa_multiply_scratch(n, k));
+            const size_t bytes = fa_multiply_scratch(n, k) + fa_multiply_scratch(k, n) + FA_MULTIPLY_TURNED;
+            char *scratch = aligned_alloc(64, bytes);
             ck_assert_ptr_nonnull(scratch);
-            memset(scratch, 0xff, fa_multiply_scratch(n, k));
+            memset(scratch, 0xff, bytes);
             memcpy(c, before, (size_t)count * sizeof *c);
             fa_multiply x = {.m = m, .n = n, .k = k, .a = a, .b = b, .lda = lda, .b_row = b_turned ? 1 : ldb, .b_col = b_turned ? ldb : 1, .a_turned = a_turned, .c = c, .ldc = ldc,
                              .add = add, .bias = biased ? bias : NULL, .scratch = scratch};
-            if (packed && s >= 0) {
-                fa_multiply_pack(&x, scratch);
-                x.packed = scratch;
+            if (packed && s >= 0 && turned) {
+                x.packed_turned = (float *)(void *)(scratch + FA_MULTIPLY_TURNED);
+                fa_multiply_pack(&(fa_multiply){.n = k, .k = n, .b = b, .b_row = x.b_col, .b_col = x.b_row}, (float *)(void *)(scratch + FA_MULTIPLY_TURNED));
+                x.b = NULL;
+            } else if (packed && s >= 0) {
+                fa_multiply_pack(&x, (float *)(void *)scratch);
+                x.packed = (const float *)(const void *)scratch;
                 x.b = x.scratch = NULL;
             }
             fa_multiply_run(isa, &x);

@@ -114,6 +114,10 @@ START_TEST(fast_taps_are_the_plain_ones)
         const int64_t in = t.c / t.groups * t.kh * t.kw + t.has_bias, k_in = pick(1, in < 17 ? in : 17), k_out = pick(1, t.out < 17 ? t.out : 17), stride = k_in * k_out + pick(0, 3);
         float *a = numbers(reach(t.n, t.a_n, t.h, t.a_h, t.w, t.a_w, t.c)), *d = numbers(reach(t.n, t.d_n, t.oh, t.d_h, t.ow, t.d_w, t.out)), *p_in = numbers(in * k_in), *p_out = numbers(t.out * k_out), *fast = numbers(t.n * stride), *plain = malloc((size_t)(t.n * stride) * sizeof *plain);
         ck_assert_ptr_nonnull(plain);
+        t.padded = t.groups == 1 && pick(0, 1);
+        for (int64_t i = 0; t.padded && i < t.n * t.oh * t.ow; i++)
+            if (pick(0, 2) == 0)
+                for (int64_t o = 0; o < t.out; o++) d[i / (t.oh * t.ow) * t.d_n + i / t.ow % t.oh * t.d_h + i % t.ow * t.d_w + o] = 0;
         memcpy(plain, fast, (size_t)(t.n * stride) * sizeof *plain); /* blocks are added to what is there */
         t.a = a, t.d = d;
         void *fast_scratch = run_blocks(&fa_tap_ops_fast, &t, p_in, k_in, p_out, k_out, fast, stride);
