@@ -83,7 +83,7 @@ typedef struct fa_memory_estimate {
     size_t struct_size;      /**< sizeof(fa_memory_estimate) of the caller, set before the call */
     uint64_t build_bytes;    /**< peak of fa_sketch_build() beside the model and the reference sets, in bytes of the context's allocator */
     uint64_t sketch_bytes;   /**< what the finished sketch holds */
-    uint64_t scorer_bytes;   /**< what one scorer over it holds, at max_batch 1 */
+    uint64_t scorer_bytes;   /**< what one scorer over it holds, at max_batch 1 and for inputs of the references' size alone */
     uint64_t file_bytes;     /**< size of the sketch file */
     uint64_t draw_bytes;     /**< of sketch_bytes and of file_bytes, what the draws of a trace sketch take */
 } fa_memory_estimate;
