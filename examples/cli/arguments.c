@@ -80,6 +80,14 @@ double real_argument(const struct argp_state *state, const char *option, const c
     return value;
 }
 
+int32_t loss_argument(const struct argp_state *state, const char *argument)
+{
+    int32_t loss = fa_loss_from_name(argument);
+    if (loss < 0 || loss == FA_LOSS_HOST)
+        usage_error(state, "--loss takes margin, cross-entropy, next-token, per-token, per-pixel, multi-label, regression or embedding, not '%s'", argument);
+    return loss;
+}
+
 int32_t score_argument(const struct argp_state *state, const char *argument)
 {
     int32_t score = fa_score_from_name(argument);

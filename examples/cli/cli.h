@@ -35,6 +35,9 @@ void usage_error(const struct argp_state *state, const char *format, ...) __attr
 int64_t integer_argument(const struct argp_state *state, const char *option, const char *argument, int64_t low, int64_t high);
 double real_argument(const struct argp_state *state, const char *option, const char *argument, double low, double high);
 
+/* The number of a loss by its name, or a usage error that lists the names. */
+int32_t loss_argument(const struct argp_state *state, const char *argument);
+
 /* The number of a score by its name, or a usage error that lists the names. */
 int32_t score_argument(const struct argp_state *state, const char *argument);
 

@@ -86,11 +86,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         else if (strcmp(arg, "layer-unit") == 0) o->blocks = FA_BLOCKS_LAYER_UNIT;
         else usage_error(state, "--blocks takes both, plain or layer-unit, not '%s'", arg);
         return 0;
-    case KEY_LOSS:
-        o->loss = fa_loss_from_name(arg);
-        if (o->loss < 0 || o->loss == FA_LOSS_HOST)
-            usage_error(state, "--loss takes margin, cross-entropy, next-token, per-token, per-pixel, multi-label, regression or embedding, not '%s'", arg);
-        return 0;
+    case KEY_LOSS: o->loss = loss_argument(state, arg); return 0;
     case 's': o->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_DROP: o->drop_misclassified = 1; return 0;
     case KEY_MOMENTS: o->keep_moments = 1; return 0;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { KEY_JSON = 256, KEY_TOP, KEY_ALPHA, KEY_SCORE, KEY_FAIL, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE };
+enum { KEY_JSON = 256, KEY_TOP, KEY_ALPHA, KEY_SCORE, KEY_FAIL, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE, KEY_LOSS };
 
 typedef struct score {
     operands operands;
@@ -23,6 +23,7 @@ static const struct argp_option options[] = {
     {"couplings", 'c', "FILE.npz", 0, "Save coupling and weight of every reference: c and weights [n, r], ids [r]", 1},
     {"scale", KEY_SCALE, "F", 0, "Multiply every input by F (default 1)", 1},
     {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
+    {"loss", KEY_LOSS, "NAME", 0, "Refuse a sketch that was built with another loss (default: whatever it was built with)", 1},
     {NULL, 0, NULL, 0, "Scoring:", 2},
     {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean; trace sketches also mean_ccc or class_ccc (default cone); higher is more anomalous", 2},
     {"confidence", KEY_CONFIDENCE, "C", 0, "Trace sketches: stop drawing once the verdict is settled with this probability (default: use every draw)", 2},
@@ -53,6 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'c': c->couplings = arg; return 0;
     case KEY_SCALE: c->scale = real_argument(state, "--scale", arg, -1e30, 1e30); return 0;
     case KEY_OUTPUT: c->open.output = arg; return 0;
+    case KEY_LOSS: c->open.loss = fa_loss_name(loss_argument(state, arg)); return 0;
     case KEY_SCORE: c->how.score = score_argument(state, arg); return 0;
     case KEY_CONFIDENCE: c->how.confidence = real_argument(state, "--confidence", arg, 1e-9, 1 - 1e-9); return 0;
     case KEY_ALPHA: c->how.alpha = real_argument(state, "--alpha", arg, 1e-9, 1 - 1e-9); return 0;

@@ -3,6 +3,7 @@
 
 #include <fattr/npz.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void say_warning(void *user, int32_t level, const char *message)
 {
@@ -38,6 +39,10 @@ int session_open(session *s, const session_options *o)
     if (fa_context_create(&options, &s->context) != FA_OK) return say_failure();
     if (o->model && open_model(s, o) != EXIT_DONE) return EXIT_FAILED;
     if (o->sketch && fa_sketch_load_file(s->context, o->sketch, &s->sketch) != FA_OK) return say_failure();
+    fa_sketch_info info = {.struct_size = sizeof info};
+    if (o->loss && fa_sketch_get_info(s->sketch, &info) != FA_OK) return say_failure();
+    if (o->loss && strcmp(o->loss, fa_loss_name(info.loss)) != 0)
+        return say_error("%s was built with --loss %s, not %s", o->sketch, fa_loss_name(info.loss), o->loss);
     if (o->model && o->sketch && fa_sketch_check_model(s->sketch, s->model) != FA_OK)
         return say_error("%s and %s: %s", o->sketch, o->model, fa_error_message());
     return EXIT_DONE;

@@ -104,6 +104,13 @@ class Tokens(Case):
         for a, b in zip(whole, alone):
             self.assertAlmostEqual(a["score"], b["score"], places=4)
 
+    def test_the_loss_is_the_sketch_s(self):
+        for command in (["score", self.tokens_sketch, self.at("clean.npz")], ["evaluate", self.tokens_sketch, "--clean", self.at("clean.npz"), "--anomalous", self.at("foreign.npz")]):
+            named = [*command, "--model", MODEL, "--loss"]
+            self.assertEqual(run(*named, "next-token", "--json").stdout, run(*command, "--model", MODEL, "--json").stdout)
+            self.refused("built with --loss next-token, not margin", *named, "margin")
+            run(*named, "next", code=2)
+
     def refused(self, words, *arguments):
         done = run(*arguments, code=3)
         self.assertIn(words, done.stderr)

@@ -210,6 +210,63 @@ START_TEST(prompts)
 }
 END_TEST
 
+/* Masks and places are made up, whatever else the model wants is not. */
+static fa_model *with_inputs(const char *third)
+{
+    net g = {0};
+    fa_model *m;
+    static const char *const inputs[] = {"position_ids", "attention_mask"};
+    for (int i = 0; i < 2; i++) net_tokens(&g, inputs[i], -1);
+    net_tokens(&g, third, -1);
+    net_weight(&g, "word", TOKENS_VOCABULARY, 8, 0.5f);
+    net_weight(&g, "place", 8, 8, 0.5f);
+    net_weight(&g, "kind", 2, 8, 0.5f);
+    net_weight(&g, "w", 8, TOKENS_VOCABULARY, 0.9f);
+    net_node(&g, "Gather", "word", third, NULL, "words");
+    net_node(&g, "Gather", "place", "position_ids", NULL, "places");
+    net_node(&g, "Gather", "kind", "attention_mask", NULL, "kinds");
+    net_node(&g, "Add", "words", "places", NULL, "both");
+    net_node(&g, "Add", "both", "kinds", NULL, "all");
+    net_node(&g, "MatMul", "all", "w", NULL, "logits");
+    net_typed_value(&g, 12, "logits", FA_FLOAT32, 3, (int64_t[]){-1, -1, TOKENS_VOCABULARY});
+    OK(net_load(&g, context, &m));
+    return m;
+}
+
+START_TEST(inputs_that_are_made_up)
+{
+    fa_model *m = with_inputs("ids");
+    fa_generate_options o;
+    fa_tensor *tokens, *mask, *logits;
+    fa_array x, z;
+    int64_t ones[4 * 8], places[4 * 8];
+    const int64_t begun[] = {3, 1, 4, 1, 5, 9, 2, 6}, shape[] = {4, 2};
+    fa_generate_options_init(&o, sizeof o);
+    o.tokens = 6;
+    o.batch = 3;
+    OK(fa_model_generate(m, &(fa_array){begun, shape, 2, FA_INT64, NULL}, &o, &tokens, &mask));
+    OK(fa_tensor_view(tokens, &x));
+    ck_assert_int_eq(x.shape[1], 8);
+    for (int i = 0; i < 32; i++) ones[i] = 1, places[i] = i % 8;
+    const fa_array inputs[] = {{x.data, x.shape, 2, FA_INT64, "ids"}, {ones, x.shape, 2, FA_INT64, "attention_mask"}, {places, x.shape, 2, FA_INT64, "position_ids"}};
+    OK(fa_model_run(m, inputs, 3, NULL, &logits));
+    OK(fa_tensor_view(logits, &z));
+    for (int i = 0; i < 4; i++)
+        for (int t = 2; t < 8; t++) {
+            const float *row = (const float *)z.data + (i * 8 + t - 1) * TOKENS_VOCABULARY;
+            for (int k = 0; k < TOKENS_VOCABULARY; k++) ck_assert(row[k] <= row[((const int64_t *)x.data)[i * 8 + t]]);
+        }
+    fa_tensor_release(tokens);
+    fa_tensor_release(mask);
+    fa_tensor_release(logits);
+    tokens = mask = NULL;
+    o.tokens = 7;
+    FAILS(fa_model_generate(m, &(fa_array){begun, shape, 2, FA_INT64, NULL}, &o, &tokens, &mask), FA_ERR_ARGUMENT, "'places'"); /* place 8 of 8 */
+    FAILS(fa_model_generate(m, &(fa_array){begun, shape, 2, FA_INT64, "attention_mask"}, &o, &tokens, &mask), FA_ERR_UNSUPPORTED, "'ids'");
+    fa_model_release(m);
+}
+END_TEST
+
 static int32_t stop_at_once(void *user, const char *stage, int64_t done, int64_t total)
 {
     *(int64_t *)user += 1;
@@ -327,6 +384,7 @@ int main(void)
     tcase_add_test(t, sequences_of_another_length);
     tcase_add_test(t, losses_without_tokens);
     tcase_add_test(t, prompts);
+    tcase_add_test(t, inputs_that_are_made_up);
     tcase_add_test(t, generation_is_cancelled);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, memory_does_not_grow_with_tokens);

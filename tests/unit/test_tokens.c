@@ -42,6 +42,10 @@ START_TEST(the_oracle)
             ck_assert_msg(fabs(results[i].scores[k] - want[5 * i + k]) < 1e-4, "input %d, %s: %.9g, the oracle says %.9g", (int)i, fa_score_name(k), results[i].scores[k], want[5 * i + k]);
         sequences alone;
         take(FIRST + i, 1, TOKENS_LENGTH, &alone);
+        int32_t narrow[TOKENS_LENGTH]; /* by itself, and in a narrower type */
+        for (int t = 0; t < TOKENS_LENGTH; t++) narrow[t] = (int32_t)alone.x[t];
+        alone.array[0].data = narrow;
+        alone.array[0].dtype = FA_INT32;
         OK(fa_score(single, alone.array, 2, &one));
         ck_assert_double_eq_tol(one.score, results[i].score, 1e-5);
         drop(&alone);
