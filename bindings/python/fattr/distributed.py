@@ -177,7 +177,7 @@ def _split(whole: RefSet, shards: int) -> List[RefSet]:
 
     def part(rows: slice) -> RefSet:
         x = {name: a[rows] for name, a in inputs.items()} if isinstance(inputs, dict) else tuple(a[rows] for a in inputs)
-        mine = {name: None if a is None else a[rows] for name, a in (("labels", labels), ("ids", ids), ("mask", mask), ("target", target))}
+        mine: Dict[str, Any] = {name: None if a is None else a[rows] for name, a in (("labels", labels), ("ids", ids), ("mask", mask), ("target", target))}
         return RefSet(x, **mine)
     return [part(slice(*e)) for e in zip(ends, ends[1:])]
 

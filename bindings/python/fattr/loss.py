@@ -7,7 +7,7 @@ from typing import Any, Callable, List, Tuple, Union
 
 import numpy as np
 
-from . import _arrays, _native, errors
+from . import _arrays, _interface, _native, errors
 
 #: A name ("margin", "next-token", ...; fattr/loss.h says what each takes), or a function of outputs [n, length] and a tuple of the inputs [n, ...] they belong to, in the model's
 #: order, that returns the gradient [n, length] of a loss of yours at the outputs. Each input's is taken to unit length. It is called from several threads.
@@ -33,7 +33,7 @@ class Gradient:
             return 0
         except BaseException as e:
             self.raised.append(e)
-            return int(_native.CONSTANTS["FA_ERR_CANCELLED"])
+            return int(_interface.CONSTANTS["FA_ERR_CANCELLED"])
 
 
 def number(loss: Loss) -> int:
