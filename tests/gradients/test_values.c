@@ -227,7 +227,6 @@ static const struct refusal {
     {{"Resize", 13, "2,3 - 2#1,nan!", NULL}, FA_ERR_SHAPE, "axis 1"},
     {{"Resize", 13, "2,3 - - 1=4", NULL}, FA_ERR_SHAPE, "1 sizes"},
     {{"Resize", 13, "2,0# - - 2=2,3", NULL}, FA_ERR_SHAPE, "axis 1"},
-    {{"Resize", 18, "2,3 - - 2=1,1", "antialias=1"}, FA_ERR_UNSUPPORTED, "antialias"},
     {{"Upsample", 9, "2,3 2#1000000,1000000000!", NULL}, FA_ERR_SHAPE, "axis 1"},
     {{"Einsum", 12, "2,3 4", "equation=ij,j"}, FA_ERR_SHAPE, "4"},
     {{"Einsum", 12, "2 2", "equation=i,i->j"}, FA_ERR_FORMAT, "i,i->j"},
