@@ -19,7 +19,7 @@ FA_API void fa_refset_options_init(fa_refset_options *options, size_t size);
 
 /**
  * Copies `n` inputs into a set.
- * @param inputs one array `[n, ...]` per model input, all with the same n >= 1; names as in fa_model_run().
+ * @param inputs one array `[n, ...]` per model input, all with the same n >= 1; names as in fa_model_run(). FA_ARRAY_TARGET and FA_ARRAY_MASK may stand beside them.
  * @return FA_ERR_ARGUMENT (empty set, duplicate ids), FA_ERR_SHAPE (different n), FA_ERR_DTYPE, FA_ERR_NOT_FINITE (which input, which element), FA_ERR_MEMORY.
  */
 FA_API fa_status fa_refset_create(fa_context *context, const fa_array *inputs, int32_t input_count, const fa_refset_options *options, fa_refset **out);
@@ -33,7 +33,7 @@ FA_API void fa_refset_release(fa_refset *refset);
 /** Number of inputs; 0 for NULL. */
 FA_API int64_t fa_refset_count(const fa_refset *refset);
 
-/** Number of arrays, one per model input; 0 for NULL. */
+/** Number of arrays, one per model input and those beside them; 0 for NULL. */
 FA_API int32_t fa_refset_input_count(const fa_refset *refset);
 
 /** Looks at array `index` of the set, `[n, ...]`; valid as long as the set. */

@@ -62,6 +62,7 @@ FA_API void fa_scorer_destroy(fa_scorer *scorer);
  * among the `plan_cache` last ones: then a plan for it is made first (time as for fa_scorer_create() without the sketch), and kept. The result does not depend on
  * which shapes came before. On failure the scorer is as it was.
  * @param inputs `[1, ...]` per model input, of any size that the model takes: longer sequences or larger images than the references' are as good.
+ *               FA_ARRAY_TARGET and FA_ARRAY_MASK may stand beside them.
  * @param result filled in on success.
  * @return FA_ERR_SHAPE (a shape the model does not take; the message names the input or the node), FA_ERR_DTYPE, FA_ERR_NOT_FINITE, FA_ERR_ARGUMENT; for a new shape FA_ERR_MEMORY
  *         and FA_ERR_LIMIT.
@@ -89,7 +90,7 @@ typedef struct fa_token {
 
 /**
  * Scores one sequence token by token of its response: which references explain which token. Each token's loss has a signature of its own, by a forward and a backward pass of its own
- * (the gradient of one token reaches every position before it, so positions of one backward pass would not do). Allocates nothing.
+ * (the gradient of one token reaches every position before it, so positions of one backward pass would not do). Allocates nothing but a plan where the size is new to the scorer.
  * @param inputs    `[1, ...]` as for fa_score(), FA_ARRAY_MASK marking the response.
  * @param capacity  tokens there is room for; a response has fewer than the sequence has positions. A longer one is FA_ERR_LIMIT.
  * @param tokens    `[capacity]`, in the order of the sequence.

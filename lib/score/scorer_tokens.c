@@ -52,8 +52,9 @@ static void judge(fa_scorer *s, fa_token *token, float *couplings, float *weight
 fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)
 {
     const int64_t references = s->sketch->body->n_reference;
-    if (!s->current->token_mask) return fa_fail(FA_ERR_STATE, "fa_score_tokens: the sketch was built under the loss '%s'; tokens are scored under 'next-token', by gradients",
-                                      fa_loss_name(s->sketch->body->options.loss));
+    if (s->varied) return fa_fail(FA_ERR_STATE, "fa_score_tokens: tokens are scored by gradients, and this is a trace sketch");
+    if (!s->current->token_mask)
+        return fa_fail(FA_ERR_STATE, "fa_score_tokens: the sketch was built under the loss '%s', not 'next-token'", fa_loss_name(s->sketch->body->options.loss));
     if (weights && !s->weights) return fa_fail(FA_ERR_ARGUMENT, "fa_score_tokens: the score '%s' has no weights", fa_score_name(s->options.score));
     FA_TRY(fa_scorer_order(s, inputs, n_inputs, 1));
     const fa_asked asked = fa_network_asked(s->network, s->inputs);
@@ -66,6 +67,9 @@ fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_i
         FA_TRY(sign(s, tokens[i].position, asked.target));
         judge(s, &tokens[i], couplings ? couplings + i * references : NULL, weights ? weights + i * references : NULL);
     }
+    s->timing.forward_ns = s->current->single.extraction.forward_ns;
+    s->timing.backward_ns = s->current->single.extraction.backward_ns;
+    s->timing.coupling_ns = s->timing.solve_ns = 0;
     *count = n;
     return FA_OK;
 }

@@ -373,6 +373,55 @@ START_TEST(memory_does_not_grow_with_tokens)
 }
 END_TEST
 
+/* A table of more rows than a side may have moments of, tied to the output: two random projections, of which the embedding looks rows up, and nothing of rows by rows. */
+START_TEST(a_wide_vocabulary)
+{
+    enum { ROWS = 9000, N = 6, T = 5 };
+    net g = {0};
+    fa_model *m;
+    fa_refset *set;
+    fa_sketch *s;
+    fa_scorer *one;
+    fa_result r;
+    fa_sketch_layer_info layer;
+    int64_t x[N * T];
+    net_tokens(&g, "ids", T);
+    net_weight(&g, "word", ROWS, 8, 0.5f);
+    net_weight(&g, "w", 8, 8, 0.5f);
+    net_node(&g, "Gather", "word", "ids", NULL, "embedded");
+    net_node(&g, "MatMul", "embedded", "w", NULL, "fc");
+    net_node(&g, "Tanh", "fc", NULL, NULL, "bent");
+    net_node(&g, "Transpose", "word", NULL, NULL, "turned");
+    net_node(&g, "MatMul", "bent", "turned", NULL, "logits");
+    net_typed_value(&g, 12, "logits", FA_FLOAT32, 3, (int64_t[]){-1, T, ROWS});
+    OK(net_load(&g, context, &m));
+    for (int64_t i = 0; i < N * T; i++) x[i] = i * i * 37 % ROWS;
+    const fa_array ids = {x, (int64_t[]){N, T}, 2, FA_INT64, NULL}, first = {x, (int64_t[]){1, T}, 2, FA_INT64, NULL};
+    OK(fa_refset_create(context, &ids, 1, NULL, &set));
+    fa_sketch_options o;
+    fa_sketch_options_init(&o, sizeof o);
+    o.loss = FA_LOSS_NEXT_TOKEN;
+    o.batch = 2;
+    fa_context_memory_peak_reset(context);
+    const uint64_t before = fa_context_memory_used(context);
+    fa_memory_estimate estimate = {.struct_size = sizeof estimate};
+    OK(fa_sketch_memory_estimate(m, set, NULL, &o, &estimate));
+    OK(fa_sketch_build(m, set, NULL, &o, &s));
+    ck_assert_uint_lt(fa_context_memory_peak(context) - before, (uint64_t)ROWS * ROWS / 4);
+    ck_assert_uint_lt(estimate.build_bytes, (uint64_t)ROWS * ROWS / 4);
+    OK(fa_sketch_get_layer(s, 1, &layer));
+    ck_assert(strcmp(layer.name, "logits") == 0 && layer.in == 8 && layer.out == ROWS && !layer.random_in && layer.random_out && layer.k_out == 16);
+    OK(fa_scorer_create(s, m, NULL, &one));
+    OK(fa_score(one, &first, 1, &r));
+    ck_assert_float_eq_tol(r.couplings[0], 1, 1e-4f); /* a reference again */
+    ck_assert(r.score > 0 && r.score < 1 && r.couplings[1] < 0.9f);
+    fa_scorer_destroy(one);
+    fa_sketch_release(s);
+    fa_refset_release(set);
+    fa_model_release(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("bad tokens");
@@ -388,6 +437,7 @@ int main(void)
     tcase_add_test(t, generation_is_cancelled);
     tcase_add_test(t, every_allocation_may_fail);
     tcase_add_test(t, memory_does_not_grow_with_tokens);
+    tcase_add_test(t, a_wide_vocabulary);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

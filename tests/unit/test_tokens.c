@@ -155,6 +155,47 @@ START_TEST(padding_is_nothing)
 }
 END_TEST
 
+/* A trace sketch takes the mean loss of the response alone too. */
+START_TEST(traces_of_responses)
+{
+    begin(FA_KERNELS_AUTO);
+    fa_model *m = decoder(context, true);
+    fa_trace_options trace;
+    fa_trace_options_init(&trace, sizeof trace);
+    trace.draws = 12;
+    fa_sketch_options o = token_options();
+    o.trace = &trace;
+    fa_sketch *s = token_sketch(context, m, &o);
+    fa_scorer *scorer = token_scorer(s, m, TOKENS_INPUTS);
+    fa_result r[TOKENS_INPUTS];
+    double marked[TOKENS_INPUTS];
+    sequences in;
+    take(FIRST, TOKENS_INPUTS, TOKENS_LENGTH, &in);
+    OK(fa_score_batch(scorer, in.array, 2, r, TOKENS_INPUTS));
+    for (int64_t i = 0; i < TOKENS_INPUTS; i++) {
+        marked[i] = r[i].score;
+        for (int64_t t = TOKENS_LENGTH - 1; t > 0 && !in.mask[i * TOKENS_LENGTH + t]; t--) in.x[i * TOKENS_LENGTH + t] = (3 * i + t) % TOKENS_VOCABULARY;
+    }
+    OK(fa_score_batch(scorer, in.array, 2, r, TOKENS_INPUTS));
+    for (int i = 0; i < TOKENS_INPUTS; i++) ck_assert_double_eq_tol(r[i].score, marked[i], 1e-4);
+    OK(fa_score_batch(scorer, in.array, 1, r, TOKENS_INPUTS)); /* the prompt as well: another loss */
+    int differ = 0;
+    for (int i = 0; i < TOKENS_INPUTS; i++) differ += fabs(r[i].score - marked[i]) > 1e-3;
+    ck_assert_int_ge(differ, TOKENS_INPUTS - 2);
+    memset(in.mask, 0, TOKENS_LENGTH);
+    FAILS(fa_score_batch(scorer, in.array, 2, r, TOKENS_INPUTS), FA_ERR_ARGUMENT, "input 0");
+    fa_token token[TOKENS_LENGTH];
+    int64_t count;
+    in.shape[0] = 1;
+    FAILS(fa_score_tokens(scorer, in.array, 1, TOKENS_LENGTH, token, NULL, NULL, &count), FA_ERR_STATE, "trace");
+    drop(&in);
+    fa_scorer_destroy(scorer);
+    fa_sketch_release(s);
+    fa_model_release(m);
+    end();
+}
+END_TEST
+
 START_TEST(continuations)
 {
     begin(_i ? FA_KERNELS_REFERENCE : FA_KERNELS_AUTO);
@@ -205,6 +246,7 @@ int main(void)
     tcase_add_loop_test(t, the_oracle, 0, 4);
     tcase_add_loop_test(t, token_by_token, 0, 4);
     tcase_add_loop_test(t, padding_is_nothing, 0, 2);
+    tcase_add_test(t, traces_of_responses);
     tcase_add_loop_test(t, continuations, 0, 2);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
