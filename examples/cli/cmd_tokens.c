@@ -16,14 +16,16 @@ typedef struct command {
     session_options open;
 } command;
 
-/* Every token of every response, and of the one that is being scored what fa_score_tokens() says. */
+/* What fa_score_tokens() says of one response, and, to be saved, of all of them. */
 typedef struct table {
-    int64_t n, room, references, longest;
-    int64_t *input, *position, *token, *ids; /* [n] three times, [references] */
-    double *loss, *score;
-    float *couplings;                        /* [n, references]; NULL unless saved */
-    fa_token *scored;                        /* [longest] */
-    float *scored_couplings, *scored_weights; /* [longest, references]; weights NULL for scores without */
+    int64_t references, longest;
+    int64_t *ids;              /* [references] */
+    fa_token *scored;          /* [longest] */
+    float *couplings, *weights; /* [longest, references]; weights NULL for scores without */
+    int64_t n, room;
+    int64_t *kept_input;    /* [n] */
+    fa_token *kept;         /* [n] */
+    float *kept_couplings;  /* [n, references] */
 } table;
 
 static const struct argp_option options[] = {
@@ -63,8 +65,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static void table_destroy(table *t)
 {
-    void *const parts[] = {t->input, t->position, t->token, t->ids, t->loss, t->score, t->couplings, t->scored, t->scored_couplings, t->scored_weights};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
+    free(t->ids);
+    free(t->scored);
+    free(t->couplings);
+    free(t->weights);
+    free(t->kept_input);
+    free(t->kept);
+    free(t->kept_couplings);
 }
 
 /* A response has fewer tokens than any of the arrays has elements in a row. */
@@ -91,9 +98,9 @@ static int table_create(const command *c, const session *s, const fa_refset *inp
     if (__builtin_mul_overflow((size_t)t->longest, (size_t)t->references, &cells)) return say_error("out of memory");
     t->ids = calloc((size_t)t->references + 1, sizeof *t->ids);
     t->scored = calloc((size_t)t->longest, sizeof *t->scored);
-    t->scored_couplings = calloc(cells + 1, sizeof *t->scored_couplings);
-    t->scored_weights = c->score == FA_SCORE_CONE || c->score == FA_SCORE_SPAN ? calloc(cells + 1, sizeof *t->scored_weights) : NULL;
-    if (!t->ids || !t->scored || !t->scored_couplings || (c->score <= FA_SCORE_SPAN && !t->scored_weights)) return say_error("out of memory");
+    t->couplings = calloc(cells + 1, sizeof *t->couplings);
+    t->weights = c->score == FA_SCORE_CONE || c->score == FA_SCORE_SPAN ? calloc(cells + 1, sizeof *t->weights) : NULL;
+    if (!t->ids || !t->scored || !t->couplings || (c->score <= FA_SCORE_SPAN && !t->weights)) return say_error("out of memory");
     for (int64_t j = 0; j < t->references; j++) {
         fa_reference_info reference;
         t->ids[j] = fa_sketch_get_reference(s->sketch, j, &reference) == FA_OK ? reference.id : j;
@@ -101,33 +108,27 @@ static int table_create(const command *c, const session *s, const fa_refset *inp
     return EXIT_DONE;
 }
 
-static bool grow(void **array, int64_t room, size_t element)
-{
-    void *more = realloc(*array, (size_t)room * element);
-    if (more) *array = more;
-    return more != NULL;
-}
-
 static bool make_room(table *t, int64_t n)
 {
     if (t->n + n <= t->room) return true;
-    t->room = 2 * (t->n + n);
-    return grow((void **)&t->input, t->room, sizeof *t->input) && grow((void **)&t->position, t->room, sizeof *t->position) && grow((void **)&t->token, t->room, sizeof *t->token) &&
-           grow((void **)&t->loss, t->room, sizeof *t->loss) && grow((void **)&t->score, t->room, sizeof *t->score) &&
-           grow((void **)&t->couplings, t->room, (size_t)t->references * sizeof *t->couplings);
+    const size_t room = 2 * (size_t)(t->n + n);
+    int64_t *input = realloc(t->kept_input, room * sizeof *input);
+    if (input) t->kept_input = input;
+    fa_token *kept = realloc(t->kept, room * sizeof *kept);
+    if (kept) t->kept = kept;
+    float *couplings = realloc(t->kept_couplings, room * (size_t)t->references * sizeof *couplings);
+    if (couplings) t->kept_couplings = couplings;
+    if (!input || !kept || !couplings) return false;
+    t->room = (int64_t)room;
+    return true;
 }
 
 static bool keep(table *t, int64_t input, int64_t n)
 {
     if (!make_room(t, n)) return false;
-    for (int64_t i = 0; i < n; i++) {
-        t->input[t->n + i] = input;
-        t->position[t->n + i] = t->scored[i].position;
-        t->token[t->n + i] = t->scored[i].token;
-        t->loss[t->n + i] = t->scored[i].loss;
-        t->score[t->n + i] = t->scored[i].score;
-    }
-    memcpy(t->couplings + t->n * t->references, t->scored_couplings, (size_t)(n * t->references) * sizeof *t->couplings);
+    for (int64_t i = 0; i < n; i++) t->kept_input[t->n + i] = input;
+    memcpy(t->kept + t->n, t->scored, (size_t)n * sizeof *t->kept);
+    memcpy(t->kept_couplings + t->n * t->references, t->couplings, (size_t)(n * t->references) * sizeof *t->couplings);
     t->n += n;
     return true;
 }
@@ -135,7 +136,7 @@ static bool keep(table *t, int64_t input, int64_t n)
 static int print(const command *c, const table *t, int64_t input, int64_t i, int64_t *which, float *weight)
 {
     const fa_token *token = &t->scored[i];
-    keep_largest(t->scored_weights ? t->scored_weights + i * t->references : NULL, t->references, c->top, which, weight);
+    keep_largest(t->weights ? t->weights + i * t->references : NULL, t->references, c->top, which, weight);
     if (!c->json) {
         printf("%7lld  %8lld  %6lld  %8.4f  %7.4f  ", (long long)input, (long long)token->position, (long long)token->token, token->loss, token->score);
         for (int32_t k = 0; k < c->top && which[k] >= 0; k++) printf(" %lld:%.2f", (long long)t->ids[which[k]], (double)weight[k]);
@@ -153,10 +154,22 @@ static int print(const command *c, const table *t, int64_t input, int64_t i, int
 static int save(const command *c, const table *t)
 {
     const int64_t shape[2] = {t->n, t->references};
-    const fa_array arrays[] = {{t->input, shape, 1, FA_INT64, "input"}, {t->position, shape, 1, FA_INT64, "position"}, {t->token, shape, 1, FA_INT64, "token"},
-                               {t->loss, shape, 1, FA_FLOAT64, "loss"}, {t->score, shape, 1, FA_FLOAT64, "score"}, {t->couplings, shape, 2, FA_FLOAT32, "c"},
+    int64_t *whole = calloc(2 * (size_t)t->n + 1, sizeof *whole);
+    double *real = calloc(2 * (size_t)t->n + 1, sizeof *real);
+    const fa_array arrays[] = {{t->kept_input, shape, 1, FA_INT64, "input"}, {whole, shape, 1, FA_INT64, "position"}, {whole + t->n, shape, 1, FA_INT64, "token"},
+                               {real, shape, 1, FA_FLOAT64, "loss"}, {real + t->n, shape, 1, FA_FLOAT64, "score"}, {t->kept_couplings, shape, 2, FA_FLOAT32, "c"},
                                {t->ids, shape + 1, 1, FA_INT64, "ids"}};
-    return fa_npz_save_file(c->save, arrays, sizeof arrays / sizeof *arrays) == FA_OK ? EXIT_DONE : say_failure();
+    int code = whole && real ? EXIT_DONE : say_error("out of memory");
+    for (int64_t i = 0; i < t->n && code == EXIT_DONE; i++) {
+        whole[i] = t->kept[i].position;
+        whole[t->n + i] = t->kept[i].token;
+        real[i] = t->kept[i].loss;
+        real[t->n + i] = t->kept[i].score;
+    }
+    if (code == EXIT_DONE && fa_npz_save_file(c->save, arrays, sizeof arrays / sizeof *arrays) != FA_OK) code = say_failure();
+    free(whole);
+    free(real);
+    return code;
 }
 
 static int score_tokens(const command *c, const session *s, const fa_refset *inputs, fa_scorer *scorer, slice *rows, table *t)
@@ -166,7 +179,7 @@ static int score_tokens(const command *c, const session *s, const fa_refset *inp
     int code = which && weight && table_create(c, s, inputs, t) == EXIT_DONE ? EXIT_DONE : EXIT_FAILED;
     for (int64_t i = 0; i < fa_refset_count(inputs) && code == EXIT_DONE; i++) {
         slice_move(rows, inputs, i, 1);
-        if (fa_score_tokens(scorer, rows->array, rows->count, t->longest, t->scored, t->scored_couplings, t->scored_weights, &count) != FA_OK)
+        if (fa_score_tokens(scorer, rows->array, rows->count, t->longest, t->scored, t->couplings, t->weights, &count) != FA_OK)
             code = say_error("input %lld: %s", (long long)i, fa_error_message());
         if (code == EXIT_DONE && !c->json && i == 0) printf("%7s  %8s  %6s  %8s  %7s  %s\n", "index", "position", "token", "loss", "score", " explained by");
         for (int64_t k = 0; code == EXIT_DONE && k < count; k++) code = print(c, t, i, k, which, weight);
