@@ -18,6 +18,7 @@
  *   ReluDone       y = x where x already is max(0, ...); backward is Relu's. It is what gives a tap the gradient before the activation
  *   Chain          functions of each element one after the other (kernels/chain.h): functions [n], numbers [2 n]
  *   MaxPoolNhwc, AveragePoolNhwc, GlobalMaxPoolNhwc, GlobalAveragePoolNhwc; keepdims 0 (global): [n, c]
+ *   UpsampleNhwc   every pixel `rows` times down and `columns` times to the right
  *   ToNhwc, ToNchw, ToNhwcFlat, ToNchwFlat: the flat ones for images of one channel or one pixel, whose elements keep their order
  *   Patches        (images [n, c, h, w]) -> [n, h / kh, w / kw, c * kh * kw]; kernel_shape [kh, kw]: what a convolution by windows that do not overlap multiplies,
  *                  which then is a ConvNhwc of kernel 1
@@ -31,6 +32,6 @@ enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED
  * Attention: they stand first in the table, so no rewrite is needed. */
 extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[], fa_fast_ops_elementwise[], fa_fast_ops_attention[];
 
-extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_layout[];
+extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_upsample[], fa_fast_ops_layout[];
 
 #endif

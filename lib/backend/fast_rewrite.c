@@ -109,7 +109,7 @@ const float *fa_fast_floats(fa_fast *f, const fa_view *view)
 static fa_status replace(fa_fast *f, int32_t n)
 {
     static fa_status (*const rules[])(fa_fast *, int32_t, bool *) = {fa_fast_conv,  fa_fast_gemm,      fa_fast_join_relu, fa_fast_join_add, fa_fast_chain, fa_fast_unary,
-                                                                     fa_fast_broadcast, fa_fast_concat, fa_fast_batchnorm, fa_fast_pool,     fa_fast_mean};
+                                                                     fa_fast_broadcast, fa_fast_concat, fa_fast_batchnorm, fa_fast_pool,     fa_fast_mean, fa_fast_upsample};
     const fa_node *node = &f->base->node[n];
     bool done = node->n_out < 1 || node->out[0] < 0; /* nobody wants what the rules would make: it is computed as it stands */
     if (done) {

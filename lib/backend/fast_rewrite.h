@@ -70,6 +70,9 @@ fa_status fa_fast_join_add(fa_fast *f, int32_t n, bool *done);
 /* fast_chain.c: the same for functions of one number. */
 fa_status fa_fast_chain(fa_fast *f, int32_t n, bool *done);
 
+/* fast_upsample.c: the same for images of repeated pixels. */
+fa_status fa_fast_upsample(fa_fast *f, int32_t n, bool *done);
+
 /* fast_images.c: the same for nodes that work on images without weights. */
 fa_status fa_fast_unary(fa_fast *f, int32_t n, bool *done);
 fa_status fa_fast_broadcast(fa_fast *f, int32_t n, bool *done);

@@ -115,6 +115,33 @@ VECTORS void fa_pool_average_gradient(const fa_pool2d *p, int64_t n, const float
         }
 }
 
+void fa_upsample(const fa_upsampling *u, const float *x, float *y)
+{
+    const size_t pixel = (size_t)u->c * sizeof *y;
+    const int64_t row = u->columns * u->right * u->c;
+    for (int64_t r = 0; r < u->rows; r++, y += u->down * row) {
+        float *to = y;
+        for (int64_t i = 0; i < u->columns; i++, x += u->c)
+            for (int64_t k = 0; k < u->right; k++, to += u->c) memcpy(to, x, pixel);
+        for (int64_t k = 1; k < u->down; k++) memcpy(y + k * row, y, (size_t)row * sizeof *y);
+    }
+}
+
+VECTORS void fa_upsample_gradient(const fa_upsampling *u, const float *grad_y, float *grad_x, bool add)
+{
+    const int64_t row = u->columns * u->right * u->c, channels = u->c;
+    for (int64_t r = 0; r < u->rows; r++, grad_y += u->down * row)
+        for (int64_t i = 0; i < u->columns; i++, grad_x += channels) {
+            const float *block = grad_y + i * u->right * channels;
+            if (!add) memset(grad_x, 0, (size_t)channels * sizeof *grad_x);
+            for (int64_t k = 0; k < u->down; k++)
+                for (int64_t j = 0; j < u->right; j++) {
+                    const float *from = block + k * row + j * channels;
+                    for (int64_t c = 0; c < channels; c++) grad_x[c] += from[c];
+                }
+        }
+}
+
 void fa_pad_image(const fa_padding *p, const float *in, float *to)
 {
     const size_t row = (size_t)p->row, left = (size_t)p->left, whole = (size_t)p->padded_row;

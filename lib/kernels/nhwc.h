@@ -21,6 +21,16 @@ void fa_pool_max_gradient(const fa_pool2d *pool, int64_t n, const float *x, cons
 void fa_pool_average(const fa_pool2d *pool, int64_t n, const float *x, float *y);
 void fa_pool_average_gradient(const fa_pool2d *pool, int64_t n, const float *grad_y, float *grad_x);
 
+/* Images of which every pixel is repeated `right` times along its row and `down` times along its column. */
+typedef struct fa_upsampling {
+    int64_t rows, columns, c; /* rows: of all images */
+    int64_t down, right;
+} fa_upsampling;
+
+void fa_upsample(const fa_upsampling *upsampling, const float *x, float *y);
+/* grad_x = the sums of grad_y over what each pixel became, or += with `add`. */
+void fa_upsample_gradient(const fa_upsampling *upsampling, const float *grad_y, float *grad_x, bool add);
+
 /* An image of h rows of `row` floats within a larger one of padded_h rows of padded_row, from row `top` and float `left` on; zeros around it. On any CPU. */
 typedef struct fa_padding {
     int64_t h, row, top, left, padded_h, padded_row;

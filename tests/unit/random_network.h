@@ -14,7 +14,7 @@
 
 #define CLASSES 5
 #define BATCH 3
-#define SAME_PADS_FROM 45 /* networks from this number on pad by the size of the image too */
+#define WIDER_FROM 45 /* networks from this number on have images padded by their size, and enlarged ones, too */
 
 /* A network under construction: images [n, c, h, w] that later nodes may take. */
 typedef struct image {
@@ -87,7 +87,7 @@ static inline void add_conv(builder *b, image x, bool same)
     const int64_t k[2] = {same ? 3 : pick(b, 1, 4), same ? 3 : pick(b, 1, 4)}, s[2] = {same ? 1 : pick(b, 1, 2), same ? 1 : pick(b, 1, 2)};
     const int64_t d[2] = {same ? 1 : pick(b, 1, 2), 1};
     int64_t p[4];
-    const char *const mode = !same && b->seed >= SAME_PADS_FROM && pick(b, 0, 1) ? pick(b, 0, 1) ? "SAME_UPPER" : "SAME_LOWER" : "NOTSET";
+    const char *const mode = !same && b->seed >= WIDER_FROM && pick(b, 0, 1) ? pick(b, 0, 1) ? "SAME_UPPER" : "SAME_LOWER" : "NOTSET";
     for (int i = 0; i < 4; i++) p[i] = same ? 1 : pick(b, 0, 2);
     for (int i = 0; i < 2 && mode[0] == 'S'; i++) {
         const int64_t in = i ? x.w : x.h, total = ((in + s[i] - 1) / s[i] - 1) * s[i] + (k[i] - 1) * d[i] + 1 - in;
@@ -182,6 +182,23 @@ static inline void add_concat(builder *b, image x)
     }
 }
 
+/* By whole numbers, which repeats pixels in the first three ways to say it. */
+static inline void add_resize(builder *b, image x)
+{
+    static const char *const modes[][2] = {{"asymmetric", "floor"}, {"half_pixel", "round_prefer_floor"}, {"tf_half_pixel_for_nn", "floor"}, {"asymmetric", "round_prefer_ceil"}};
+    const int64_t four = 4, down = pick(b, 1, 3), right = pick(b, 1, 3), mode = pick(b, 0, 3);
+    int32_t scales, y;
+    void *data;
+    if (x.h * down > 16 || x.w * right > 16) return;
+    ck_assert_int_eq(fa_edit_initialiser(&b->e, "scales", FA_FLOAT32, 1, &four, &scales, &data), FA_OK);
+    memcpy(data, (float[]){1, 1, (float)down, (float)right}, 4 * sizeof(float));
+    fa_node *n = node(b, "Resize", 3, (int32_t[]){x.value, -1, scales}, 3, &y);
+    n->attr[0] = (fa_attr){.name = "mode", .kind = FA_ATTR_STRING, .s = "nearest", .count = 7};
+    n->attr[1] = (fa_attr){.name = "coordinate_transformation_mode", .kind = FA_ATTR_STRING, .s = modes[mode][0], .count = (int64_t)strlen(modes[mode][0])};
+    n->attr[2] = (fa_attr){.name = "nearest_mode", .kind = FA_ATTR_STRING, .s = modes[mode][1], .count = (int64_t)strlen(modes[mode][1])};
+    push(b, y, x.c, x.h * down, x.w * right);
+}
+
 /* Conv, norm, Relu, Conv, norm, + input, Relu: what the joins are made for. */
 static inline void add_block(builder *b, image x)
 {
@@ -265,7 +282,10 @@ static inline fa_graph *random_network(const fa_graph *base, uint64_t seed, int6
         case 4: add_pool(&b, from); break;
         case 5: add_pair(&b, from); break;
         case 6: add_squeeze(&b, from); break;
-        case 7: add_concat(&b, from); break;
+        case 7:
+            if (seed >= WIDER_FROM) add_resize(&b, from);
+            else add_concat(&b, from);
+            break;
         default: add_block(&b, from);
         }
     }

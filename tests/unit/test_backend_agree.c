@@ -26,7 +26,7 @@ START_TEST(fast_equals_reference)
 {
     if (!fa_kernels_available()) return; /* nothing to compare */
     int seen = 0, fast = 0;
-    for (uint64_t seed = 0; seed < SAME_PADS_FROM + 10; seed++) {
+    for (uint64_t seed = 0; seed < WIDER_FROM + 12; seed++) {
         fa_graph *base = empty_graph(context);
         int64_t shape[4];
         int32_t logits;
