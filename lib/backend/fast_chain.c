@@ -42,7 +42,7 @@ static bool bound(const fa_fast *f, const fa_node *node, int32_t input, const ch
     return true;
 }
 
-/* What `node` does to its one input that is no constant. `real`: that input is known to be real. */
+/* What `node` does to its one input that is no constant. Operators that take integers too are left alone where the input may be one. */
 static bool step_of(const fa_fast *f, const fa_node *node, int32_t *x, fa_chain_step *step)
 {
     static const struct {

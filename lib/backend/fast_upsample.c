@@ -64,7 +64,8 @@ static fa_status prepare(fa_op_setup *s)
     fa_upsampling *u = fa_arena_new(s->arena, sizeof *u);
     if (!u) return FA_ERR_MEMORY;
     if (x->ndim != 4 || !fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_SHAPE, "%s in %d dimensions where images of reals are taken", fa_dtype_name(x->dtype), x->ndim);
-    *u = (fa_upsampling){x->dim[0] * x->dim[1], x->dim[2], x->dim[3], fa_node_int(s->node, "rows", 1), fa_node_int(s->node, "columns", 1)};
+    if (x->dim[1] > INT32_MAX || x->dim[2] > INT32_MAX) return fa_fail(FA_ERR_LIMIT, "images of more than 2^31 rows or columns");
+    *u = (fa_upsampling){x->count ? x->dim[0] * x->dim[1] : 0, x->dim[2], x->dim[3], fa_node_int(s->node, "rows", 1), fa_node_int(s->node, "columns", 1)};
     s->params = u;
     return FA_R(fa_op_set)(&s->out[0], x->dtype, 4, (int64_t[]){x->dim[0], x->dim[1] * u->down, x->dim[2] * u->right, x->dim[3]});
 }
