@@ -3,6 +3,7 @@
  * else reads what is inside, and outputs and taps stay those of the reference, which runs the parts. */
 #include "agree.h"
 #include "backend/rewrite.h"
+#include "backend/varied.h"
 #include "kernels/kernels.h"
 
 #include <check.h>
@@ -124,12 +125,27 @@ static int32_t gelu(net *n, int32_t x)
     return pick(&n->b, 0, 1) ? op2(n, "Mul", op2(n, "Mul", x, one), scalar(n, 0.5f)) : op2(n, "Mul", op2(n, "Mul", x, scalar(n, 0.5f)), one);
 }
 
+/* The root of the width of a head, computed from the shape of its queries as exporters do where they are traced. */
+static int32_t root_of_width(net *n, int32_t queries)
+{
+    int32_t size, at, width, real;
+    void *data;
+    ck_assert_int_eq(fa_edit_initialiser(&n->b.e, "at", FA_INT64, 0, NULL, &at, &data), FA_OK);
+    *(int64_t *)data = -1;
+    node(&n->b, "Shape", 1, &queries, 0, &size);
+    node(&n->b, "Gather", 2, (int32_t[]){size, at}, 0, &width);
+    fa_node *cast = node(&n->b, "Cast", 1, &width, 1, &real);
+    set_int(cast, 0, "to", FA_FLOAT32);
+    return pick(&n->b, 0, 1) ? op1(n, "Sqrt", real) : op2(n, "Pow", real, scalar(n, 0.5f));
+}
+
 /* Scores of every head, with whatever may be done to them, to weights. */
-static int32_t weights(net *n, int32_t scores, bool scaled)
+static int32_t weights(net *n, int32_t scores, int32_t queries, bool scaled)
 {
     const int64_t t = n->t, kind = pick(&n->b, 0, 4);
     int32_t y;
-    if (!scaled) scores = pick(&n->b, 0, 1) ? op2(n, "Div", scores, scalar(n, 2)) : op2(n, "Mul", scores, scalar(n, 0.4f));
+    if (!scaled && pick(&n->b, 0, 1)) scores = op2(n, "Div", scores, root_of_width(n, queries));
+    else if (!scaled) scores = pick(&n->b, 0, 1) ? op2(n, "Div", scores, scalar(n, 2)) : op2(n, "Mul", scores, scalar(n, 0.4f));
     if (kind == 1) scores = op2(n, "Add", scores, constant(&n->b, 2, (int64_t[]){t, t}, 0, 2));
     if (kind == 2) scores = op2(n, "Add", scores, constant(&n->b, 1, &t, 0, 2));
     if (kind > 2) {
@@ -161,7 +177,7 @@ static int32_t attention(net *n, int32_t x)
     }
     const bool scaled = pick(&n->b, 0, 1);
     if (scaled) part[0] = op2(n, "Mul", part[0], scalar(n, 0.5f));
-    const int32_t y = op2(n, "MatMul", weights(n, op2(n, "MatMul", part[0], part[1]), scaled), part[2]);
+    const int32_t y = op2(n, "MatMul", weights(n, op2(n, "MatMul", part[0], part[1]), part[0], scaled), part[2]);
     return linear(n, reshape(n, transpose(n, y, 4, (int64_t[]){0, 2, 1, 3}), 3, (int64_t[]){0, 0, n->width}), n->width, n->width);
 }
 
@@ -174,7 +190,7 @@ static int32_t sequence_first(net *n, int32_t x)
     for (int i = 0; i < 3; i++)
         part[i] = transpose(n, reshape(n, linear(n, x, n->width, n->width), 3, joined), 3, i == 1 ? (int64_t[]){1, 2, 0} : (int64_t[]){1, 0, 2});
     part[0] = op2(n, "Div", part[0], scalar(n, 2));
-    int32_t y = op2(n, "MatMul", weights(n, op2(n, "MatMul", part[0], part[1]), true), part[2]);
+    int32_t y = op2(n, "MatMul", weights(n, op2(n, "MatMul", part[0], part[1]), part[0], true), part[2]);
     y = reshape(n, transpose(n, y, 3, (int64_t[]){1, 0, 2}), 3, (int64_t[]){n->t, -1, n->width});
     return transpose(n, linear(n, y, n->width, n->width), 3, (int64_t[]){1, 0, 2});
 }
@@ -271,6 +287,47 @@ START_TEST(fused_equals_its_parts)
 }
 END_TEST
 
+/* The gradient of the mean loss in all weights. */
+static float *weight_gradient(const fa_graph *g, int32_t logits, int32_t kernels, const int64_t shape[4], const float *data, int64_t *count)
+{
+    fa_program *program;
+    fa_pass *pass;
+    const int64_t target[BATCH] = {0, 2, 1};
+    ck_assert_msg(fa_program_create_varied(g, logits, kernels, &(fa_varied_options){.select = NULL}, &program) == FA_OK, "%s", fa_error_message());
+    const fa_array input = {.data = data, .shape = shape, .ndim = 4, .dtype = FA_FLOAT32};
+    const fa_pass_request q = {.program = program, .context = context, .inputs = &input, .n_inputs = 1, .batch = BATCH, .gradient = true};
+    ck_assert_msg(fa_pass_create(&q, &pass) == FA_OK, "%s", fa_error_message());
+    *count = fa_program_weight_count(program);
+    float *gradient = calloc((size_t)*count, sizeof *gradient);
+    ck_assert_msg(fa_pass_mean_gradient(pass, &input, NULL, BATCH, &(fa_asked){.own_target = target}, 1.0 / BATCH, gradient, NULL, NULL) == FA_OK, "%s", fa_error_message());
+    fa_pass_destroy(pass);
+    fa_program_destroy(program);
+    return gradient;
+}
+
+START_TEST(fused_with_weights_that_move)
+{
+    if (!fa_kernels_available()) return;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        fa_graph *base = empty_graph(context);
+        int64_t shape[4], n_want, n_got;
+        int32_t logits;
+        int expected[KINDS];
+        fa_graph *g = transformer(base, 1000 + seed, shape, &logits, expected);
+        const int64_t count = shape[0] * shape[1] * shape[2] * shape[3];
+        float *data = malloc((size_t)count * sizeof *data);
+        fa_normal(5, seed, 0, count, data);
+        float *want = weight_gradient(g, logits, FA_KERNELS_REFERENCE, shape, data, &n_want), *got = weight_gradient(g, logits, FA_KERNELS_FAST, shape, data, &n_got);
+        ck_assert_int_eq(n_want, n_got);
+        ck_assert_int_gt(n_want, 20);
+        compare(got, want, n_want, 1e-4, "gradient of the weights", seed, -1);
+        free(data), free(want), free(got);
+        fa_graph_destroy(g);
+        fa_graph_destroy(base);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("patterns");
@@ -278,6 +335,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 100);
     tcase_add_test(t, fused_equals_its_parts);
+    tcase_add_test(t, fused_with_weights_that_move);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
