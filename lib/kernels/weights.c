@@ -5,6 +5,7 @@
 #include "kernels/depthwise.h"
 #include "kernels/nhwc.h"
 #include "kernels/outer.h"
+#include "kernels/winograd.h"
 
 #include <string.h>
 
@@ -78,6 +79,7 @@ static size_t sum_bytes(const fa_conv_geometry *g)
 
 size_t fa_weights_scratch(const fa_conv_geometry *g, int64_t n)
 {
+    if (g->winograd) return fa_winograd_weights_scratch(g->c, g->out);
     const frame f = frame_of(g);
     return sum_bytes(g) + (f.copies ? align((size_t)(images_at_once(g, n) * f.floats) * sizeof(float)) : 0);
 }
@@ -171,6 +173,11 @@ void fa_weights_run(fa_isa isa, const fa_conv_geometry *g, const fa_weights_data
         return;
     }
 #endif
+    if (g->winograd) {
+        const fa_winograd w = {g->c, g->out, g->h, g->w, g->oh, g->ow, g->pad_top, g->pad_left, isa};
+        fa_winograd_weights(&w, data->n, data->in, data->d, data->stride_out, data->stride_in, data->stride_position, data->gradient, data->scratch);
+        return;
+    }
     const frame f = frame_of(g);
     const int64_t step = images_at_once(g, data->n), image = g->h * g->w * g->c, d_image = g->oh * g->ow * g->out, groups = is_depthwise(g) ? 1 : g->groups;
     const fa_padding padding = {g->h, g->w * g->c, g->pad_top, g->pad_left * g->c, f.h, f.w * g->c};

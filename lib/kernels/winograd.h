@@ -25,4 +25,9 @@ void fa_winograd_pack(int64_t in_c, int64_t out_c, const float *weights, int64_t
 size_t fa_winograd_scratch(int64_t in_c); /* bytes */
 void fa_winograd_run(const fa_winograd *winograd, const fa_conv_data *data);
 
+/* The gradient of the weights, added to `gradient`, from inputs `in` of the forward direction and gradients `d` at its outputs: the same products, summed over tiles. */
+size_t fa_winograd_weights_scratch(int64_t in_c, int64_t out_c); /* bytes */
+void fa_winograd_weights(const fa_winograd *forward, int64_t n, const float *in, const float *d, int64_t stride_out, int64_t stride_in, int64_t stride_position,
+                         float *gradient, void *scratch);
+
 #endif

@@ -20,6 +20,7 @@
 #else
 #define WINOGRAD_UNROLL _Pragma("GCC unroll 36")
 #endif
+#define ALIGNED __attribute__((aligned(64))) /* a vector across two cache lines costs two accesses */
 #define WINOGRAD_INLINE static inline __attribute__((always_inline))
 
 typedef void (*products_fn)(const fa_winograd_block *b, const float *in, const float *kernels, float *product);
@@ -46,6 +47,7 @@ static four load_some(const float *p, uint32_t mask)
 #define TARGET
 #define FLOATS 4
 #define ROWS 6
+#define SUM_ROWS 6
 #define FMA_F(a, b, c) ((a) * (b) + (c))
 #define SPLAT_F(x) ((vf){x, x, x, x})
 #define RELU_F(a) ((vf)(((a) > (vf){0}) & (__typeof__((a) > (vf){0}))(a)))
@@ -62,6 +64,7 @@ static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0,
 #define TARGET FA_AVX2
 #define FLOATS 8
 #define ROWS 6
+#define SUM_ROWS 6
 #define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
 #define RELU_F(a) ((vf)_mm256_max_ps((__m256)(a), _mm256_setzero_ps()))
@@ -74,6 +77,7 @@ static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0,
 #define TARGET __attribute__((target("avx512f,fma")))
 #define FLOATS 16
 #define ROWS 28
+#define SUM_ROWS 16
 #define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
 #define RELU_F(a) ((vf)_mm512_max_ps((__m512)(a), _mm512_setzero_ps()))

@@ -34,4 +34,12 @@ void fa_winograd_block_plain(const fa_winograd_block *block, const fa_conv_data 
 void fa_winograd_block_avx2(const fa_winograd_block *block, const fa_conv_data *data);
 void fa_winograd_block_avx512(const fa_winograd_block *block, const fa_conv_data *data);
 
+/* Adds the products of a block's inputs and gradients `d`, transformed, to sums [block of outputs][position][in_c][FA_TILE]. */
+void fa_winograd_sums_plain(const fa_winograd_block *block, const float *d, float *sums);
+void fa_winograd_sums_avx2(const fa_winograd_block *block, const float *d, float *sums);
+void fa_winograd_sums_avx512(const fa_winograd_block *block, const float *d, float *sums);
+
+/* Adds G' s G of each of them to the gradient of a kernel; strides as in fa_winograd_pack(). */
+void fa_winograd_unpack(int64_t in_c, int64_t out_c, const float *sums, int64_t stride_out, int64_t stride_in, int64_t stride_position, float *gradient);
+
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Body of winograd_block.c, included once per instruction set with NAME, TARGET, FLOATS (per vector, a divisor of FA_TILE), ROWS (tiles whose sums fit the
- * registers), FMA_F, SPLAT_F, RELU_F and, for vectors of which the first n floats exist, MASK, MASK_OF(n) and MASK_LOAD(p, mask) defined; undefines them. */
+/* Body of winograd_block.c, included once per instruction set with NAME, TARGET, FLOATS (per vector, a divisor of FA_TILE), ROWS (of FA_TILE sums that fit
+ * the registers), SUM_ROWS (the same, at most FA_TILE), FMA_F, SPLAT_F, RELU_F and, for vectors of which the first n floats exist, MASK, MASK_OF(n) and MASK_LOAD(p, mask) defined; undefines them. */
 
 #define vf NAME(vf)
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
@@ -35,7 +35,7 @@ WINOGRAD_INLINE TARGET void NAME(out_line)(const vf *u, vf *y)
  * the channels rows[y] & cols[x], the others are 0. Columns first, then rows, one at a time: unrolled further they would leave the registers and their addresses, too. */
 WINOGRAD_INLINE TARGET void NAME(in_tile)(const float *from, int64_t row, int64_t col, const bool cut, const MASK *rows, const MASK *cols, float *to, int64_t step)
 {
-    vf half[SIDE][SIDE], line[SIDE], t[SIDE];
+    ALIGNED vf half[SIDE][SIDE], line[SIDE], t[SIDE];
     for (int x = 0; x < SIDE; x++, from += col) {
         const float *at = from;
         WINOGRAD_UNROLL
@@ -79,6 +79,12 @@ TARGET static void NAME(in_channels)(const fa_winograd *w, const fa_winograd_til
         for (int i = 0; i < SIDE; i++) rows[i] = MASK_OF(t->y + i >= 0 && t->y + i < w->in_h ? left : 0);
         NAME(in_cut)(from + c, row, col, rows, cols, at, step);
     }
+}
+
+TARGET static void NAME(in_tiles)(const fa_winograd_block *b)
+{
+    const int64_t floats = b->n * FA_TILE, step = (b->w->in_c + FA_TILE - 1) / FA_TILE * floats;
+    for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(b->w, &b->tile[i], b->in + i * FA_TILE, floats, step);
 }
 
 /* Products of `r` tiles with FA_TILE outputs, one position after the other. */
@@ -137,7 +143,7 @@ static const products_fn NAME(all_products)[ROWS + 1] = {
 WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, vf bias, bool relu, int64_t rows, int64_t cols, const float *residual, float *out,
                                            int64_t row, int64_t col)
 {
-    vf half[OUT][SIDE], line[SIDE], y[OUT];
+    ALIGNED vf half[OUT][SIDE], line[SIDE], y[OUT];
     for (int x = 0; x < SIDE; x++) {
         WINOGRAD_UNROLL
         for (int k = 0; k < SIDE; k++) line[k] = LOAD_F(product + (k * SIDE + x) * step);
@@ -194,9 +200,8 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
 TARGET void NAME(fa_winograd_block)(const fa_winograd_block *b, const fa_conv_data *d)
 {
     const fa_winograd *w = b->w;
-    const int64_t floats = b->n * FA_TILE, step = (w->in_c + FA_TILE - 1) / FA_TILE * floats;
     const int64_t kernels = POSITIONS * w->in_c * FA_TILE;
-    for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(w, &b->tile[i], b->in + i * FA_TILE, floats, step);
+    NAME(in_tiles)(b);
     for (int64_t m0 = 0; m0 < w->out_c; m0 += FA_TILE) {
         const float *packed = d->packed + m0 / FA_TILE * kernels;
         const int64_t parts = (b->n + ROWS - 1) / ROWS;
@@ -209,16 +214,128 @@ TARGET void NAME(fa_winograd_block)(const fa_winograd_block *b, const fa_conv_da
 }
 
 
+/* A times a line of four: the transpose of what becomes of products. */
+WINOGRAD_INLINE TARGET void NAME(gradient_line)(const vf *y, vf *u)
+{
+    const vf p = SPLAT_F(P), q = SPLAT_F(Q), pp = SPLAT_F(P * P), qq = SPLAT_F(Q * Q);
+    const vf even_p = FMA_F(pp, y[2], y[0]), odd_p = FMA_F(pp, y[3], y[1]), even_q = FMA_F(qq, y[2], y[0]), odd_q = FMA_F(qq, y[3], y[1]);
+    u[0] = y[0];
+    u[1] = FMA_F(p, odd_p, even_p);
+    u[2] = FMA_F(-p, odd_p, even_p);
+    u[3] = FMA_F(q, odd_q, even_q);
+    u[4] = FMA_F(-q, odd_q, even_q);
+    u[5] = y[3];
+}
+
+/* FLOATS channels of the gradient at a tile's outputs, of which rows[y] & cols[x] exist. */
+TARGET static __attribute__((noinline)) void NAME(gradient_tile)(const float *from, int64_t row, int64_t col, const MASK *rows, const MASK *cols, float *to, int64_t step)
+{
+    ALIGNED vf half[OUT][SIDE], line[SIDE], u[SIDE];
+    for (int x = 0; x < OUT; x++, from += col) {
+        const float *at = from;
+        WINOGRAD_UNROLL
+        for (int y = 0; y < OUT; y++, at += row) line[y] = MASK_LOAD(at, rows[y] & cols[x]);
+        NAME(gradient_line)(line, half[x]);
+    }
+    for (int y = 0; y < SIDE; y++) {
+        WINOGRAD_UNROLL
+        for (int x = 0; x < OUT; x++) line[x] = half[x][y];
+        NAME(gradient_line)(line, u);
+        WINOGRAD_UNROLL
+        for (int x = 0; x < SIDE; x++, to += step) *(vf *)to = u[x];
+    }
+}
+
+/* FA_TILE channels of all tiles, from `m0` on, in the place of products. */
+TARGET static void NAME(gradients)(const fa_winograd_block *b, const float *d, int64_t m0)
+{
+    const fa_winograd *w = b->w;
+    for (int64_t i = 0; i < b->n; i++) {
+        const fa_winograd_tile *t = &b->tile[i];
+        MASK rows[OUT], cols[OUT];
+        for (int x = 0; x < OUT; x++) cols[x] = MASK_OF(x < t->cols ? FLOATS : 0);
+        for (int64_t v = 0; v < FA_TILE; v += FLOATS) {
+            const int64_t left = w->out_c - m0 - v, channels = left < 0 ? 0 : left < FLOATS ? left : FLOATS;
+            for (int y = 0; y < OUT; y++) rows[y] = MASK_OF(y < t->rows ? channels : 0);
+            NAME(gradient_tile)(d + t->out + m0 + v, w->out_w * w->out_c, w->out_c, rows, cols, b->product + i * FA_TILE + v, b->n * FA_TILE);
+        }
+    }
+}
+
+/* Adds to `r` rows of each position, of FA_TILE numbers, the sums over tiles of inputs times gradients. */
+WINOGRAD_INLINE TARGET void NAME(sums)(const int r, const fa_winograd_block *b, const float *in, const float *gradient, float *sum)
+{
+    const int64_t block = b->n * FA_TILE, step = (b->w->in_c + FA_TILE - 1) / FA_TILE * block;
+    for (int64_t position = 0; position < POSITIONS; position++, in += step, gradient += block, sum += b->w->in_c * FA_TILE) {
+        vf acc[SUM_ROWS][VECTORS];
+        WINOGRAD_UNROLL
+        for (int i = 0; i < r; i++) {
+            WINOGRAD_UNROLL
+            for (int v = 0; v < VECTORS; v++) acc[i][v] = (vf){0};
+        }
+        for (int64_t t = 0; t < block; t += FA_TILE) {
+            vf y[VECTORS];
+            WINOGRAD_UNROLL
+            for (int v = 0; v < VECTORS; v++) y[v] = LOAD_F(gradient + t + v * FLOATS);
+            WINOGRAD_UNROLL
+            for (int i = 0; i < r; i++) {
+                const vf x = SPLAT_F(in[t + i]);
+                WINOGRAD_UNROLL
+                for (int v = 0; v < VECTORS; v++) acc[i][v] = FMA_F(x, y[v], acc[i][v]);
+            }
+        }
+        WINOGRAD_UNROLL
+        for (int i = 0; i < r; i++) {
+            WINOGRAD_UNROLL
+            for (int v = 0; v < VECTORS; v++) *(vf *)(sum + i * FA_TILE + v * FLOATS) = LOAD_F(sum + i * FA_TILE + v * FLOATS) + acc[i][v];
+        }
+    }
+}
+
+#define SUMS(r)                                                                                                                                          \
+    static TARGET void NAME(sums_##r)(const fa_winograd_block *b, const float *in, const float *gradient, float *sum)                                    \
+    {                                                                                                                                                    \
+        NAME(sums)(r, b, in, gradient, sum);                                                                                                             \
+    }
+SUMS(1) SUMS(2) SUMS(3) SUMS(4) SUMS(5) SUMS(6)
+#if SUM_ROWS > 6
+SUMS(7) SUMS(8) SUMS(9) SUMS(10) SUMS(11) SUMS(12) SUMS(13) SUMS(14) SUMS(15) SUMS(16)
+#endif
+#undef ENTRY
+#define ENTRY(r) NAME(sums_##r)
+static const products_fn NAME(all_sums)[SUM_ROWS + 1] = {
+    NULL, ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
+#if SUM_ROWS > 6
+    ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14), ENTRY(15), ENTRY(16),
+#endif
+};
+
+TARGET void NAME(fa_winograd_sums)(const fa_winograd_block *b, const float *d, float *sums)
+{
+    const fa_winograd *w = b->w;
+    NAME(in_tiles)(b);
+    for (int64_t m0 = 0; m0 < w->out_c; m0 += FA_TILE, sums += POSITIONS * w->in_c * FA_TILE) {
+        NAME(gradients)(b, d, m0);
+        for (int64_t c = 0, r; c < w->in_c; c += r) {
+            const int64_t left = w->in_c - c, in_block = FA_TILE - c % FA_TILE, most = left < in_block ? left : in_block, parts = (most + SUM_ROWS - 1) / SUM_ROWS;
+            r = (most + parts - 1) / parts;
+            NAME(all_sums)[r](b, b->in + c / FA_TILE * b->n * FA_TILE + c % FA_TILE, b->product, sums + c * FA_TILE);
+        }
+    }
+}
+
 #undef vf
 #undef LOAD_F
 #undef SPLAT_F
 #undef VECTORS
 #undef PRODUCTS
+#undef SUMS
 #undef ENTRY
 #undef NAME
 #undef TARGET
 #undef FLOATS
 #undef ROWS
+#undef SUM_ROWS
 #undef FMA_F
 #undef RELU_F
 #undef MASK
