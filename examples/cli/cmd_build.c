@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum { KEY_RIDGE = 256, KEY_BLOCKS, KEY_OUTPUT, KEY_SCALE, KEY_DROP, KEY_MEMORY, KEY_JSON, KEY_K_IN, KEY_K_OUT, KEY_BETA, KEY_DAMPING, KEY_TOPK, KEY_TIMEOUT,
-       KEY_LOSS, KEY_MOMENTS };
+       KEY_LOSS, KEY_MOMENTS, KEY_FORWARDS, KEY_SUBSET };
 
 typedef struct build {
     operands operands;
@@ -30,6 +30,8 @@ static const struct argp_option options[] = {
     {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
     {NULL, 0, NULL, 0, "The sketch:", 2},
     {"layers", 'l', "PATTERN", 0, "Layers to tap: comma-separated shell patterns over names, '!' takes out (default: all)", 2},
+    {"max-forwards", KEY_FORWARDS, "F", 0, "Of these the last layers alone, as many as keep a score within so many forward passes (more than 1; default: all). Cheap, and blind to what was made to look normal there", 2},
+    {"subset", KEY_SUBSET, "KIND", 0, "References that may explain an input: all, or class, those of the class the model predicts (default all)", 2},
     {"k-in", KEY_K_IN, "N", 0, "Eigenvectors on the input side of a layer (default 16)", 2},
     {"k-out", KEY_K_OUT, "N", 0, "Eigenvectors on the output side (default 16)", 2},
     {"beta", KEY_BETA, "B", 0, "Exponent of the preconditioner (default 0.25)", 2},
@@ -87,6 +89,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         else usage_error(state, "--blocks takes both, plain or layer-unit, not '%s'", arg);
         return 0;
     case KEY_LOSS: o->loss = loss_argument(state, arg); return 0;
+    case KEY_FORWARDS: o->max_forwards = real_argument(state, "--max-forwards", arg, 1.001, 1e9); return 0;
+    case KEY_SUBSET:
+        if (strcmp(arg, "all") && strcmp(arg, "class")) usage_error(state, "--subset takes all or class, not '%s'", arg);
+        o->subset = strcmp(arg, "class") ? FA_SUBSET_ALL : FA_SUBSET_CLASS;
+        return 0;
     case 's': o->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_DROP: o->drop_misclassified = 1; return 0;
     case KEY_MOMENTS: o->keep_moments = 1; return 0;
@@ -221,7 +228,14 @@ int cmd_build(int argc, char **argv)
     fa_sketch_options_init(&b.options, sizeof b.options);
     fa_trace_options_init(&b.trace.options, sizeof b.trace.options);
     read_arguments(argc, argv, &b);
-    if (b.trace.preset) { /* gives way to what was said beside it: the arguments are read once more, over it */
+    if (b.trace.preset && strcmp(b.trace.preset, "last-layers") == 0) {
+        if (b.trace.wanted || b.trace.any) {
+            fprintf(stderr, "fattr: --preset last-layers makes a gradient sketch\n");
+            return EXIT_USAGE;
+        }
+        if (!(b.options.max_forwards > 0)) b.options.max_forwards = 1.1;
+        b.trace.preset = NULL;
+    } else if (b.trace.preset) { /* gives way to what was said beside it: the arguments are read once more, over it */
         if (fa_trace_options_preset(&b.options, &b.trace.options, b.trace.preset) != FA_OK) return say_failure();
         read_arguments(argc, argv, &b);
     }

@@ -11,7 +11,7 @@ enum {
 static const struct argp_option options[] = {
     {NULL, 0, NULL, 0, "Trace sketches (losses at weights drawn around the trained ones, arXiv 2604.18970):", 4},
     {"kind", KEY_KIND, "KIND", 0, "gradient or trace (default gradient)", 4},
-    {"preset", KEY_PRESET, "NAME", 0, "A trace sketch as published: paper", 4},
+    {"preset", KEY_PRESET, "NAME", 0, "paper: a trace sketch as published; last-layers: a gradient sketch whose scores cost 1.1 forward passes (--max-forwards 1.1)", 4},
     {"sampler", KEY_SAMPLER, "NAME", 0, "gaussian, rmsprop_sgld or sgld (default gaussian)", 4},
     {"draws", KEY_DRAWS, "T", 0, "Draws that each chain keeps (default 100)", 4},
     {"chains", KEY_CHAINS, "N", 0, "Independent chains (default 1)", 4},

@@ -16,6 +16,9 @@ typedef struct fa_context fa_context;
 #define FA_LOG_INFO 1
 #define FA_LOG_WARNING 2
 
+/** One share of a piece of work; for `fa_context_options.parallel_for` to call. */
+typedef void (*fa_parallel_body)(void *argument, int32_t index);
+
 typedef struct fa_context_options {
     size_t struct_size; /**< sizeof(fa_context_options) of the caller; set by fa_context_options_init() */
     /** Returns `size` bytes (> 0) aligned to `align` (a power of two, at most 64), or NULL. Called from any thread. NULL: the C library. */
@@ -26,9 +29,15 @@ typedef struct fa_context_options {
     /** Receives what the library has to say beside errors, one line without newline, from any thread. NULL: nothing is said. */
     void (*log)(void *user, int32_t level, const char *message);
     void *log_user;
-    int32_t threads;       /**< threads that long work (building a sketch) may use, the calling one included; 0 (default): 1; at most 256 */
+    int32_t threads;       /**< threads that long work (building a sketch) may use, the calling one included; 0 (default): 1; at most 256. The library's threads sleep between
+                            *   pieces of work and belong to the object that works: a call under way, a scorer with `threads` */
     int32_t kernels;       /**< FA_KERNELS_...; default FA_KERNELS_AUTO */
     uint64_t memory_limit; /**< bytes that all objects of this context may hold together; 0 (default): no limit */
+    /** The host's own executor, in the place of threads of the library's: calls body(argument, i) once for each i in 0 ... count - 1 (count is at most the number of threads asked
+     * for), on any threads, in any order and at the same time as far as it can, and returns when all have returned. Called from the thread of a public call that works in
+     * parallel, from several at once where the host makes such calls at once. Results do not depend on it. NULL (default): the library starts threads. */
+    void (*parallel_for)(void *user, int32_t count, fa_parallel_body body, void *argument);
+    void *parallel_user;
 } fa_context_options;
 
 /** Fills in the defaults. @param size sizeof(fa_context_options) of the caller. */

@@ -24,6 +24,9 @@ typedef struct fa_scorer_options {
                                 *   another one, where the model leaves its dimensions open, is planned by the first call that brings it, in the place of the shape not used for longest.
                                 *   Each holds what the model's values and gradients take at that shape for one input and again for max_batch, and the sketch's projections as the
                                 *   kernels want them; for a trace sketch the weights as well. The model's own weights are shared by all */
+    int32_t threads;           /**< gradient sketches: threads that share the inputs of a batch, the calling one included (or calls of fa_context_options.parallel_for); each has memory as a
+                                *   scorer of max_batch / threads. They sleep between calls. The same bits for any number. 1 to 256, at most max_batch / 2; default 1. An
+                                *   output_gradient is called from all of them */
 } fa_scorer_options;
 
 /** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */

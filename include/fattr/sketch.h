@@ -14,9 +14,14 @@ typedef struct fa_sketch fa_sketch;
 #define FA_BLOCKS_PLAIN 1      /**< blocks concatenated as they are */
 #define FA_BLOCKS_LAYER_UNIT 2 /**< each block at unit length first */
 
+/** Which references may explain an input (`fa_sketch_options.subset`). */
+#define FA_SUBSET_ALL 0   /**< all of them; default */
+#define FA_SUBSET_CLASS 1 /**< those of the class that the model predicts for the input: their couplings alone are computed, by every score. An input of a class that no reference has
+                           *   scores as one without signal */
+
 /** Scores. All: HIGHER = MORE ANOMALOUS. c_j is the coupling (cosine of signatures) with reference j, R the references' signatures. */
 #define FA_SCORE_CONE 0  /**< |s - R'w|^2, w = argmin over w >= 0 of |s - R'w|^2 + ridge |w|^2; in [0, 1]; default */
-#define FA_SCORE_SPAN 1  /**< |s - R'w|^2, w = (RR' + ridge I)^-1 R s; in [0, 1] */
+#define FA_SCORE_SPAN 1  /**< |s - R'w|^2, w = (RR' + ridge I)^-1 R s; in [0, 1]; of sketches with up to 3072 references */
 #define FA_SCORE_TOPK 2  /**< minus the mean of the k largest c_j; in [-1, 1] */
 #define FA_SCORE_CLASS 3 /**< minus the largest class mean of c_j, classes as predicted on the references; in [-1, 1] (arXiv 2604.18970, "CLC") */
 #define FA_SCORE_MEAN 4  /**< minus the mean of c_j; in [-1, 1] (arXiv 2604.18970, "MeanCorr") */
@@ -63,6 +68,11 @@ typedef struct fa_sketch_options {
                              *   each layer's side of n; default 0. Gradient sketches only */
     fa_output_gradient output_gradient; /**< with FA_LOSS_HOST, also when such a sketch is calibrated anew or merged: the gradient at the output; NULL (default): none */
     void *output_gradient_user;         /**< handed to output_gradient */
+    double max_forwards;    /**< > 1: of the layers that `layers` selects only the last ones are tapped, as many as keep a score at or below so many forward passes, counted in FLOPs;
+                             *   FA_ERR_ARGUMENT when the last one alone takes more. What was made to look normal in the last layers is then not seen (docs/method.md, "Last layers only");
+                             *   0 (default): all. Gradient sketches only */
+    int32_t subset;         /**< FA_SUBSET_...; calibration follows the same rule, so p-values hold; default FA_SUBSET_ALL. Other than that: gradient sketches over class logits
+                             *   only, without the score `span` */
 } fa_sketch_options;
 
 /** Fills in the defaults. @param size sizeof(fa_sketch_options) of the caller. In fields where 0 is no value of its own it means the default too. */

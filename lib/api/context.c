@@ -36,6 +36,7 @@ fa_status fa_context_create(const fa_context_options *options, fa_context **out)
     FA_CHECK(out);
     FA_TRY(fa_options_read("fa_context_options", &o, sizeof o, options));
     if (!o.alloc != !o.free) return fa_fail(FA_ERR_ARGUMENT, "fa_context_options: alloc and free are given together or not at all");
+    if (o.parallel_user && !o.parallel_for) return fa_fail(FA_ERR_ARGUMENT, "fa_context_options.parallel_user: there is no parallel_for");
     if (o.threads < 0 || o.threads > MAX_THREADS)
         return fa_fail(FA_ERR_ARGUMENT, "fa_context_options.threads: %d is not in 0 to %d", o.threads, MAX_THREADS);
     int32_t kernels = FA_KERNELS_REFERENCE;
@@ -48,6 +49,8 @@ fa_status fa_context_create(const fa_context_options *options, fa_context **out)
                       .log = o.log,
                       .log_user = o.log_user,
                       .threads = o.threads ? o.threads : 1,
+                      .parallel_for = o.parallel_for,
+                      .parallel_user = o.parallel_user,
                       .kernels = kernels,
                       .memory_limit = o.memory_limit};
     atomic_init(&c->references, 1);

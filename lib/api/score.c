@@ -62,7 +62,7 @@ fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t input_coun
     FA_CHECK(scorer);
     FA_CHECK(inputs);
     FA_CHECK(result);
-    return fa_scorer_run(scorer, inputs, input_count, result, 1);
+    return scorer->team ? fa_team_run(scorer, inputs, input_count, result, 1) : fa_scorer_run(scorer, inputs, input_count, 1, result, 0, 1);
 }
 
 fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *results, int64_t n)
@@ -73,7 +73,7 @@ fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t inpu
     if (n < 1) return fa_fail(FA_ERR_ARGUMENT, "fa_score_batch: n is %lld", (long long)n);
     if (n > scorer->options.max_batch)
         return fa_fail(FA_ERR_LIMIT, "fa_score_batch: %lld inputs; the scorer was made for max_batch %d", (long long)n, scorer->options.max_batch);
-    return fa_scorer_run(scorer, inputs, input_count, results, n);
+    return scorer->team ? fa_team_run(scorer, inputs, input_count, results, n) : fa_scorer_run(scorer, inputs, input_count, n, results, 0, n);
 }
 
 fa_status fa_score_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)

@@ -45,6 +45,13 @@ fa_status fa_sketch_options_resolve(const fa_sketch_options *given, fa_sketch_op
     FA_TRY(range("batch", o.batch, 1, 4096));
     FA_TRY(range("drop_misclassified", o.drop_misclassified, 0, 1));
     FA_TRY(range("keep_moments", o.keep_moments, 0, 1));
+    FA_TRY(range("subset", o.subset, FA_SUBSET_ALL, FA_SUBSET_CLASS));
+    if (o.subset && o.trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.subset: a trace sketch has all references explain an input");
+    if (o.subset && o.loss != FA_LOSS_MARGIN && o.loss != FA_LOSS_CROSS_ENTROPY)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.subset: under the loss '%s' an input has no class", fa_loss_name(o.loss));
+    if (!(o.max_forwards == 0 || (o.max_forwards > 1 && o.max_forwards <= 1e9)))
+        return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.max_forwards: %g is neither 0 nor more than 1", o.max_forwards);
+    if (o.max_forwards > 0 && o.trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.max_forwards: a trace sketch taps no layers");
     if (o.output_gradient_user && !o.output_gradient) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.output_gradient_user: there is no output_gradient");
     if (o.keep_moments && o.trace) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.keep_moments: a trace sketch has no moments");
     if (!(o.beta <= 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_sketch_options.beta: %g is not in 0 to 1", o.beta);

@@ -19,6 +19,8 @@ struct fa_context {
     void (*log)(void *user, int32_t level, const char *message);
     void *log_user;
     int32_t threads;
+    void (*parallel_for)(void *user, int32_t count, fa_parallel_body body, void *argument); /* NULL: the library's own threads */
+    void *parallel_user;
     int32_t kernels; /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST, resolved when the context was made */
     uint64_t memory_limit;
     _Atomic uint64_t used, peak;

@@ -22,6 +22,7 @@ struct fa_pool {
     uint64_t round;   /* counts runs; a worker that has seen a smaller number has work */
     int32_t busy;     /* workers that have not finished this run */
     int32_t workers;  /* beside the caller */
+    int32_t hosted;   /* calls that the host's executor makes; 0: there is none */
     int quit;
     worker worker[];
 };
@@ -51,6 +52,10 @@ fa_status fa_pool_create(fa_context *context, int32_t threads, fa_pool **out)
     fa_pool *p = fa_new(context, sizeof *p + (size_t)extra * sizeof p->worker[0]);
     if (!p) return FA_ERR_MEMORY;
     p->context = context;
+    if (context->parallel_for) {
+        p->hosted = threads > 1 ? threads : 1;
+        extra = 0;
+    }
     if (pthread_mutex_init(&p->mutex, NULL)) goto no_mutex;
     if (pthread_cond_init(&p->begin, NULL)) goto no_begin;
     if (pthread_cond_init(&p->end, NULL)) goto no_end;
@@ -81,11 +86,15 @@ no_mutex:
 
 int32_t fa_pool_threads(const fa_pool *p)
 {
-    return p->workers + 1;
+    return p->hosted ? p->hosted : p->workers + 1;
 }
 
 void fa_pool_run(fa_pool *p, void (*work)(void *user, int32_t thread), void *user)
 {
+    if (p->hosted > 1) {
+        p->context->parallel_for(p->context->parallel_user, p->hosted, work, user);
+        return;
+    }
     if (p->workers) {
         pthread_mutex_lock(&p->mutex);
         p->work = work;

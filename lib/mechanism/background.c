@@ -25,7 +25,7 @@ void fa_sketch_body_digest(const fa_sketch_body *b, uint8_t digest[16])
     fa_hash_add(&hash, b->offset, (layers + 1) * sizeof *b->offset);
     fa_hash_add(&hash, b->blocks, n * (size_t)b->offset[layers] * sizeof *b->blocks);
     fa_hash_add(&hash, b->share, n * layers * sizeof *b->share);
-    fa_hash_add(&hash, b->gram, n * n * sizeof *b->gram);
+    if (b->gram) fa_hash_add(&hash, b->gram, n * n * sizeof *b->gram);
     fa_hash_end(&hash, digest);
 }
 
@@ -97,9 +97,7 @@ static fa_status leave_one_out(const fa_sketch *s, const fa_background *b, int64
     const fa_sketch_body *body = s->body;
     fa_space space = fa_body_space(body);
     fa_rows rows = fa_body_rows(body);
-    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(s->context->kernels), .n = body->n_reference, .gram = body->gram, .factor = body->factor,
-                             .predicted = body->predicted, .ridge = body->options.ridge, .topk = body->options.topk,
-                             .want = FA_WANT(FA_SCORE_CONE)};
+    fa_scores_setup setup = fa_body_scores_setup(body, s->context->kernels, FA_WANT(FA_SCORE_CONE));
     float *weight = fa_arena_array(arena, (size_t)body->n_reference, sizeof *weight);
     float *residual = fa_arena_array(arena, (size_t)b->residual_length, sizeof *residual);
     fa_scores *scores;

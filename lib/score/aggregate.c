@@ -29,17 +29,22 @@ static void sink(float *heap, int64_t n)
     heap[i] = v;
 }
 
+void fa_largest(const float *x, int64_t n, int64_t without, int64_t k, float *heap)
+{
+    for (int64_t i = 0; i < k; i++) heap[i] = -INFINITY;
+    for (int64_t j = 0; j < n; j++)
+        if (x[j] > heap[0] && j != without) {
+            heap[0] = x[j];
+            sink(heap, k);
+        }
+}
+
 double fa_score_topk(const float *c, int64_t n, int64_t without, int64_t k, float *heap)
 {
     int64_t left = n - (without >= 0);
     if (k > left) k = left;
     if (k < 1) return 0;
-    for (int64_t i = 0; i < k; i++) heap[i] = -INFINITY;
-    for (int64_t j = 0; j < n; j++)
-        if (c[j] > heap[0] && j != without) {
-            heap[0] = c[j];
-            sink(heap, k);
-        }
+    fa_largest(c, n, without, k, heap);
     double sum = 0;
     for (int64_t i = 0; i < k; i++) sum += heap[i];
     return 0 - sum / (double)k;

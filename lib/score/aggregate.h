@@ -8,6 +8,9 @@
 double fa_score_mean(const float *c, int64_t n, int64_t without);
 
 /* Minus the mean of the k largest (of all, when there are fewer). `heap` [k]. */
+/* heap [k] = the k largest of x [n], x[without] left out, the smallest of them at [0]; -infinity fills up. */
+void fa_largest(const float *x, int64_t n, int64_t without, int64_t k, float *heap);
+
 double fa_score_topk(const float *c, int64_t n, int64_t without, int64_t k, float *heap);
 
 /* Minus the largest of the class means. `group` [n] numbers the classes present 0 ... groups - 1; `sum`, `count` [groups] are overwritten. */

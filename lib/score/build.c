@@ -52,8 +52,8 @@ static fa_status prepare(const fa_build_request *r, parts *p)
 {
     const fa_refset *refs = r->references, *cal = r->calibration;
     FA_TRY(fa_build_check(r));
-    FA_TRY(fa_blocks_choose(r->network->program, r->options, &p->arena, &p->blocks));
     FA_TRY(fa_build_order(r->network, refs, &p->arena, "references", &p->references));
+    FA_TRY(fa_blocks_afford(r->network, r->network->context, r->options, p->references, &p->arena, &p->blocks));
     if (cal) FA_TRY(fa_build_order(r->network, cal, &p->arena, "calibration", &p->calibration));
     p->most = cal && cal->n > refs->n ? cal->n : refs->n;
     p->units = refs->n * passes(r) + 2 * p->blocks.count + (cal ? cal->n : 0);

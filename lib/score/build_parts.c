@@ -84,7 +84,7 @@ void fa_build_name_references(const fa_refset *set, fa_sketch_body *b)
 
 void fa_build_shadow(const fa_context *of, fa_context *out)
 {
-    *out = (fa_context){.allocator = of->allocator, .threads = of->threads, .kernels = of->kernels, .memory_limit = of->memory_limit};
+    *out = (fa_context){.allocator = of->allocator, .threads = of->threads, .parallel_for = of->parallel_for, .parallel_user = of->parallel_user, .kernels = of->kernels, .memory_limit = of->memory_limit};
     atomic_init(&out->references, 1);
     atomic_init(&out->used, 0);
     atomic_init(&out->peak, 0);

@@ -38,7 +38,7 @@ static fa_status chunk(void *user, int32_t t, int64_t first, int64_t n)
     const work *w = user;
     fa_judge *j = w->judge[t];
     const fa_asked asked = fa_network_asked(w->crew->network, w->inputs);
-    FA_TRY(fa_extract(&w->crew->member[t], w->inputs, first, n, &asked, j->blocks, NULL));
+    FA_TRY(fa_extract(&w->crew->member[t], w->inputs, first, n, &asked, j->blocks, &(fa_pass_outputs){.predicted = j->predicted}));
     FA_TRY(fa_judge_couple(j, first, n));
     take(w->sketch, j, first, n);
     return FA_OK;
@@ -111,9 +111,7 @@ static void concordance_of(const fa_sketch *s, int64_t j, float *scratch, float 
 fa_status fa_audit(const fa_sketch *s, int32_t score, double *out)
 {
     const fa_sketch_body *b = s->body;
-    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(s->context->kernels), .n = b->n_reference, .gram = b->gram, .factor = b->factor,
-                             .predicted = b->predicted,
-                             .ridge = b->options.ridge, .topk = b->options.topk, .want = FA_WANT(score)};
+    fa_scores_setup setup = fa_body_scores_setup(b, s->context->kernels, FA_WANT(score));
     fa_scores *scores;
     float *concordance = NULL;
     FA_TRY(fa_scores_create(s->context, &setup, &scores));

@@ -30,7 +30,7 @@ struct fa_cone {
     fa_context *context;
     const fa_dot_kernels *kernels;
     const float *gram;
-    int64_t n, capacity;
+    int64_t n, ld, capacity; /* ld: length of a row of `gram` */
     double ridge;
     float *gradient; /* [n] c - (gram + ridge I) w */
     float *w;        /* [n] */
@@ -70,7 +70,7 @@ fa_status fa_cone_create(fa_context *context, const fa_dot_kernels *kernels, con
     int64_t capacity = capacity_for(n), m = leading(capacity);
     fa_cone *o = fa_new(context, sizeof *o);
     if (!o) return FA_ERR_MEMORY;
-    *o = (fa_cone){.context = context, .kernels = kernels, .gram = gram, .n = n, .capacity = capacity, .ridge = fa_ridge_used(ridge)};
+    *o = (fa_cone){.context = context, .kernels = kernels, .gram = gram, .n = n, .ld = n, .capacity = capacity, .ridge = fa_ridge_used(ridge)};
     o->arena.context = context;
     o->gradient = fa_arena_array(&o->arena, (size_t)n, sizeof *o->gradient);
     o->w = fa_arena_array(&o->arena, (size_t)n, sizeof *o->w);
@@ -91,6 +91,11 @@ void fa_cone_destroy(fa_cone *o)
     if (!o) return;
     fa_arena_clear(&o->arena);
     fa_delete(o->context, o);
+}
+
+void fa_cone_take(fa_cone *o, int64_t n)
+{
+    o->n = n;
 }
 
 static void start(fa_cone *o, const float *c, int64_t without)
@@ -132,7 +137,7 @@ static int64_t descend(fa_cone *o, float share, float least, int64_t limit, int6
                 if (d[p ^ first] != 0) g += d[p ^ first] * row[p ^ first][j];
             float x = fmaxf(o->w[j] + g * scale, 0);
             d[q] = o->w[j] - x;
-            row[q] = o->gram + j * o->n;
+            row[q] = o->gram + j * o->ld;
             o->gradient[j] += ridge * d[q];
             o->w[j] = x;
             if (!o->inside[j] && x > 0 && *m < o->capacity) {
@@ -157,7 +162,7 @@ static void refactor(fa_cone *o, int64_t first, int64_t m)
             double *column = l + c * ld;
             int64_t i = top;
             if (j + c < m) {
-                const float *row = o->gram + o->set[j + c] * o->n;
+                const float *row = o->gram + o->set[j + c] * o->ld;
                 for (; i < m; i++) column[i] = row[o->set[i]];
                 if (j + c >= top) column[j + c] += o->ridge;
             }
@@ -213,7 +218,7 @@ static void gradient(fa_cone *o, const float *c, int64_t without, int64_t m)
         const float *row[4];
         float a[4];
         for (int64_t q = 0; q < 4; q++) {
-            row[q] = o->gram + o->set[k + q < m ? k + q : k] * o->n;
+            row[q] = o->gram + o->set[k + q < m ? k + q : k] * o->ld;
             a[q] = k + q < m ? (float)-o->x[k + q] : 0;
         }
         o->kernels->add4(o->n, a, row, o->gradient);

@@ -14,6 +14,7 @@ typedef struct fa_cone fa_cone;
 /* `gram` [n, n], symmetric, 1 or 0 on the diagonal, is borrowed. */
 fa_status fa_cone_create(fa_context *context, const fa_dot_kernels *kernels, const float *gram, int64_t n, double ridge, fa_cone **out);
 void fa_cone_destroy(fa_cone *cone);
+void fa_cone_take(fa_cone *cone, int64_t n); /* from now on the first n references alone, at most those it was made for; rows of `gram` stay as long as they are */
 uint64_t fa_cone_bytes(int64_t n); /* at least what it holds, and near that for more than a few references */
 
 typedef struct fa_cone_work {

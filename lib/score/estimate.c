@@ -34,6 +34,7 @@ static fa_status describe_body(sizing *z, fa_arena *arena)
     fa_sketch_body *b = &z->body;
     const fa_program *program = z->request->network->program;
     b->options = *z->request->options;
+    b->n_reference = z->request->references->n;
     b->layer = fa_arena_array(arena, (size_t)z->blocks.count, sizeof *b->layer);
     b->offset = fa_arena_array(arena, (size_t)z->blocks.count + 1, sizeof *b->offset);
     if (!b->layer || !b->offset) return FA_ERR_MEMORY;
@@ -82,10 +83,9 @@ static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, in
 /* All scores over so many references. */
 static fa_status measure_scores(sizing *z, fa_context *counter, fa_arena *arena)
 {
-    int64_t n = z->request->references->n;
     fa_scores *scores;
-    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(counter->kernels), .n = n, .predicted = fa_arena_array(arena, (size_t)n, sizeof(int64_t)),
-                             .ridge = z->body.options.ridge, .topk = z->body.options.topk, .want = FA_WANT_COUPLINGS};
+    fa_scores_setup setup = fa_body_scores_setup(&z->body, counter->kernels, FA_WANT_COUPLINGS);
+    setup.predicted = fa_arena_array(arena, (size_t)z->body.n_reference, sizeof(int64_t));
     if (!setup.predicted) return FA_ERR_MEMORY;
     FA_TRY(fa_scores_create(counter, &setup, &scores));
     z->scores_bytes = (size_t)fa_context_memory_used(counter);
@@ -125,9 +125,9 @@ fa_status fa_build_estimate(const fa_build_request *r, fa_memory_estimate *out)
     fa_memory_estimate own = *out;
     fa_array *inputs = fa_arena_array(&arena, (size_t)(r->network->n_input + FA_ASIDES), sizeof *inputs);
     fa_build_shadow(r->network->context, &counter);
-    fa_status status = inputs ? fa_blocks_choose(r->network->program, r->options, &arena, &z.blocks) : FA_ERR_MEMORY;
+    fa_status status = inputs ? fa_network_order(r->network, r->references->input, r->references->n_input, inputs) : FA_ERR_MEMORY;
+    if (status == FA_OK) status = fa_blocks_afford(r->network, &counter, r->options, inputs, &arena, &z.blocks);
     if (status == FA_OK) status = describe_body(&z, &arena);
-    if (status == FA_OK) status = fa_network_order(r->network, r->references->input, r->references->n_input, inputs);
     if (status == FA_OK) status = measure_scores(&z, &counter, &arena);
     if (status == FA_OK) status = estimate(&z, &counter, inputs, &own);
     fa_pass_destroy(z.pass);

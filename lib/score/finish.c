@@ -20,6 +20,12 @@ fa_trace_rows fa_body_trace_rows(const fa_sketch_body *b)
     return (fa_trace_rows){.rows = fa_body_rows(b), .mean = b->trace->mean, .deviation = b->trace->deviation};
 }
 
+fa_scores_setup fa_body_scores_setup(const fa_sketch_body *b, int32_t kernels, uint32_t want)
+{
+    return (fa_scores_setup){.kernels = fa_dot_kernels_for(kernels), .n = b->n_reference, .gram = b->gram, .factor = b->factor, .space = fa_body_space(b),
+                             .rows = fa_body_rows(b), .wide = b->n_reference > FA_GRAM_MOST, .subset = b->options.subset != FA_SUBSET_ALL, .predicted = b->predicted, .ridge = b->options.ridge, .topk = b->options.topk, .want = want};
+}
+
 /* Unit blocks and shares from raw ones. */
 static fa_status normalise(fa_sketch_body *b, int64_t *signals)
 {
@@ -46,7 +52,7 @@ fa_status fa_body_derive(fa_sketch_body *b, int32_t kernels)
     } else {
         fa_space_tau(&space, b->n_reference, b->share, b->tau);
     }
-    fa_cholesky(fa_dot_kernels_for(kernels), b->gram, b->n_reference, b->options.ridge, b->factor);
+    if (b->gram) fa_cholesky(fa_dot_kernels_for(kernels), b->gram, b->n_reference, b->options.ridge, b->factor);
     return FA_OK;
 }
 
@@ -59,6 +65,7 @@ fa_status fa_body_finish(fa_sketch_body *b, int32_t kernels, fa_pool *pool)
         if (b->trace) return fa_fail(FA_ERR_NO_SIGNAL, "no reference's loss changes over the draws: lower gamma or raise step_size");
         return fa_fail(FA_ERR_NO_SIGNAL, "no reference has a gradient in any of the tapped layers");
     }
+    if (!b->gram) return FA_OK;
     fa_rows rows = fa_body_rows(b);
     FA_TRY(fa_space_gram(b->arena.context, &space, fa_dot_kernels_for(kernels), &rows, pool, b->gram));
     fa_cholesky(fa_dot_kernels_for(kernels), b->gram, b->n_reference, b->options.ridge, b->factor);

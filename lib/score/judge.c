@@ -4,8 +4,10 @@
 #include "base/error.h"
 #include "sketch/trace.h"
 
-/* Floats of the eight arrays that follow the struct, in their order there. */
-#define ARRAYS 8
+#include <string.h>
+
+/* Floats of the arrays that follow the struct, in their order there. */
+#define ARRAYS 10
 
 static void sizes(const fa_sketch_body *b, int64_t n_reference, int64_t batch, uint32_t want, size_t size[ARRAYS])
 {
@@ -18,6 +20,8 @@ static void sizes(const fa_sketch_body *b, int64_t n_reference, int64_t batch, u
     size[4] = (fa_space_scratch(&space) + sizeof(float) - 1) / sizeof(float);
     size[5] = size[6] = b->trace ? n * layers : 0;
     size[7] = want & FA_WANT_CONCORDANCE ? n * (size_t)n_reference : 0;
+    size[8] = b->options.subset ? (size_t)n_reference : 0;
+    size[9] = 2 * n; /* int64_t */
     for (int i = 0; i < ARRAYS; i++) size[i] = (size[i] + 15) / 16 * 16; /* each begins at a multiple of FA_ALIGN */
 }
 
@@ -47,16 +51,16 @@ fa_status fa_judge_create(fa_context *context, const fa_sketch_body *b, int32_t 
     want &= fa_body_scores(b);
     sizes(b, b->n_reference, batch, want, size);
     for (int i = 0; i < ARRAYS; i++) all += size[i];
-    fa_scores_setup setup = {.kernels = j->kernels, .n = b->n_reference, .gram = b->gram, .factor = b->factor, .predicted = b->predicted,
-                             .ridge = b->options.ridge, .topk = b->options.topk, .want = want};
+    fa_scores_setup setup = fa_body_scores_setup(b, kernels, want);
     j->blocks = fa_new_array(context, all, sizeof(float));
     fa_status status = j->blocks ? fa_scores_create(context, &setup, &j->scores) : FA_ERR_MEMORY;
     if (status != FA_OK) {
         fa_judge_destroy(j);
         return status;
     }
-    float **place[ARRAYS] = {&j->blocks, &j->share, &j->tau, &j->couplings, &j->scratch, &j->mean, &j->deviation, &j->concordance}, *at = j->blocks;
-    for (int i = 0; i < ARRAYS; at += size[i++]) *place[i] = size[i] ? at : NULL;
+    float **place[ARRAYS] = {&j->blocks, &j->share, &j->tau, &j->couplings, &j->scratch, &j->mean, &j->deviation, &j->concordance, &j->part, NULL}, *at = j->blocks;
+    for (int i = 0; i < ARRAYS - 1; at += size[i++]) *place[i] = size[i] ? at : NULL;
+    j->predicted = (int64_t *)(void *)at;
     *out = j;
     return FA_OK;
 }
@@ -64,6 +68,22 @@ fa_status fa_judge_create(fa_context *context, const fa_sketch_body *b, int32_t 
 void fa_judge_sign_losses(fa_judge *j, int64_t n)
 {
     fa_trace_sign(j->body, n, j->blocks, j->blocks, j->mean, j->deviation);
+}
+
+/* Each row with the references of its class. */
+static void couple_parts(fa_judge *j, const fa_rows *rows)
+{
+    int64_t n = j->body->n_reference;
+    for (int64_t i = 0; i < rows->n; i++) {
+        fa_rows one = *rows, part = j->references;
+        float *c = j->couplings + i * n;
+        one.n = 1;
+        one.pick = &i;
+        part.n = fa_scores_part(j->scores, j->predicted[i], &part.pick);
+        fa_space_couplings(&j->space, j->kernels, &one, &part, j->part, n, j->scratch);
+        memset(c, 0, (size_t)n * sizeof *c);
+        for (int64_t e = 0; e < part.n; e++) c[part.pick[e]] = j->part[e];
+    }
 }
 
 fa_status fa_judge_couple(fa_judge *j, int64_t first, int64_t n)
@@ -75,7 +95,8 @@ fa_status fa_judge_couple(fa_judge *j, int64_t first, int64_t n)
             return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's %s are not finite", (long long)(first + i), b->trace ? "losses" : "gradients");
     fa_space_tau(&j->space, n, j->share, j->tau);
     fa_rows rows = {.n = n, .block = j->blocks, .share = j->share, .tau = j->tau};
-    fa_space_couplings(&j->space, j->kernels, &rows, &j->references, j->couplings, b->n_reference, j->scratch);
+    if (b->options.subset) couple_parts(j, &rows);
+    else fa_space_couplings(&j->space, j->kernels, &rows, &j->references, j->couplings, b->n_reference, j->scratch);
     if (j->concordance) {
         fa_trace_rows x = {.rows = rows, .mean = j->mean, .deviation = j->deviation}, r = fa_body_trace_rows(b);
         fa_concordance(&j->space, j->kernels, &x, &r, j->concordance, b->n_reference, j->scratch);
@@ -86,5 +107,7 @@ fa_status fa_judge_couple(fa_judge *j, int64_t first, int64_t n)
 void fa_judge_score(fa_judge *j, int64_t i, uint32_t want, fa_scores_result *result)
 {
     int64_t n = j->body->n_reference;
-    fa_scores_compute(j->scores, j->couplings + i * n, j->concordance ? j->concordance + i * n : NULL, j->tau[i] > 0, want, result);
+    fa_scores_compute(j->scores,
+                      &(fa_scores_input){.c = j->couplings + i * n, .concordance = j->concordance ? j->concordance + i * n : NULL, .signal = j->tau[i] > 0,
+                                         .predicted = j->predicted[i]}, want, result);
 }

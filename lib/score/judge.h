@@ -2,9 +2,7 @@
 #ifndef FA_SCORE_JUDGE_H
 #define FA_SCORE_JUDGE_H
 
-#include "score/concordance.h"
 #include "score/finish.h"
-#include "score/scores.h"
 
 /* From raw blocks of a batch (of a trace sketch: from losses) to couplings and scores: what scoring and calibration share. One thread's; allocates when
  * created. */
@@ -19,10 +17,12 @@ typedef struct fa_judge {
     float *blocks;    /* [batch, length] raw blocks in, unit blocks after fa_judge_couple() */
     float *share;     /* [batch, n_layer] */
     float *tau;       /* [batch] 0 for an input without signal */
-    float *couplings; /* [batch, n_reference] */
+    float *couplings; /* [batch, n_reference]; with a subset 0 outside it */
     float *scratch;
     float *mean, *deviation; /* [batch, n_layer] of traces */
     float *concordance;      /* [batch, n_reference]; NULL unless one of its scores is wanted */
+    float *part;             /* [n_reference] with a subset: the couplings of its members */
+    int64_t *predicted;      /* [batch] the inputs' classes, the caller's to fill in before couplings: a subset goes by them */
 } fa_judge;
 
 /* `want`: scores that will be asked for. */

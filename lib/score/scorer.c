@@ -29,6 +29,7 @@ void fa_scorer_free(fa_scorer *s)
 {
     if (!s) return;
     fa_context *c = s->context;
+    fa_team_end(s);
     fa_scorer_plans_end(s);
     fa_levels_end(&s->levels);
     fa_program_destroy(s->varied);
@@ -61,9 +62,17 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
 {
     if (o->max_batch == 0) o->max_batch = 1;
     if (o->max_batch < 1 || o->max_batch > 4096) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.max_batch: %d is not in 1 to 4096", o->max_batch);
+    if (o->threads == 0) o->threads = 1;
+    if (o->threads < 1 || o->threads > 256) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.threads: %d is not in 1 to 256", o->threads);
+    if (o->threads > 1 && sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.threads: %d; a trace sketch is scored on one thread", o->threads);
+    if (o->threads > 1 && o->threads > o->max_batch / 2)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.threads: %d is more than half of max_batch, %d; threads share the inputs of a batch", o->threads, o->max_batch);
     if (o->plan_cache == 0) o->plan_cache = FA_SCORER_PLANS;
     if (o->plan_cache < 1 || o->plan_cache > 1024) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.plan_cache: %lld is not in 1 to 1024", (long long)o->plan_cache);
     if (o->score < 0 || o->score >= FA_SCORE_COUNT) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: %d is none of FA_SCORE_...", o->score);
+    if (o->score == FA_SCORE_SPAN && sketch->body->n_reference > FA_GRAM_MOST)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: 'span' needs all couplings among the references, which are kept for up to %d references; the sketch has %lld",
+                       FA_GRAM_MOST, (long long)sketch->body->n_reference);
     if (!(fa_body_scores(sketch->body) & FA_WANT(o->score)))
         return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: a %s sketch has no score '%s'",
                        sketch->body->trace ? "partial correlation" : "gradient", fa_score_name(o->score));
@@ -125,7 +134,7 @@ fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, con
     if (!s) return FA_ERR_MEMORY;
     *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o),
                      .smallest = o.max_batch - o.max_batch / 4, .timing = {.struct_size = sizeof s->timing}};
-    fa_status status = fill(s);
+    fa_status status = o.threads > 1 ? fa_team_begin(s) : fill(s);
     if (status != FA_OK) {
         fa_scorer_free(s);
         return status;

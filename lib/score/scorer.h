@@ -27,13 +27,14 @@ typedef struct fa_scorer_plan {
 } fa_scorer_plan;
 
 struct fa_scorer {
+    struct fa_team *team; /* with several threads: who does the work. Nothing below but context, sketch, model, options, timing and FLOPs is then in use */
     fa_context *context;
     const fa_sketch *sketch; /* retained, as `model`, by the public functions */
     const fa_model *model;
     const fa_network *network;
     fa_scorer_options options; /* defaults filled in */
     uint32_t want;
-    int64_t smallest; /* fewer go one by one: a batch costs what it costs, full or not, and an input of a full one about as much as a single one */
+    int64_t smallest; /* at least 2; fewer go one by one: a batch costs what it costs, full or not, and an input of a full one about as much as a single one */
     fa_lru shapes;           /* of the inputs of each plan */
     fa_scorer_plan *plan;    /* [shapes.slots] */
     fa_scorer_plan *current; /* for the inputs of the current call */
@@ -76,8 +77,14 @@ fa_status fa_scorer_order(fa_scorer *scorer, const fa_array *inputs, int32_t n_i
 /* scorer_tokens.c: fa_score_tokens(). */
 fa_status fa_scorer_run_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count);
 
-/* Scores `n` inputs in [1, max_batch]; `results` untouched on failure. */
-fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);
+/* Scores inputs first ... first + n - 1 of the arrays' `rows`, n in [1, max_batch], for results[0 ... n - 1]; `results` untouched on failure. */
+fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, int64_t rows, fa_result *results, int64_t first, int64_t n);
+
+/* team.c: scorers that share the inputs of a batch. */
+fa_status fa_team_begin(fa_scorer *scorer);
+void fa_team_end(fa_scorer *scorer);
+fa_scorer *fa_team_lead(const fa_scorer *scorer); /* one of them, for work on a single input */
+fa_status fa_team_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);
 
 /* What a scorer at `batch` holds beside its passes and its fa_scores. */
 size_t fa_scorer_bytes(const fa_sketch_body *body, int64_t n_reference, int32_t n_input, int64_t batch);

@@ -26,8 +26,8 @@ fa_status fa_scorer_order(fa_scorer *s, const fa_array *inputs, int32_t n_inputs
     return fa_scorer_plan_for(s);
 }
 
-/* Raw blocks of gradients. */
-static fa_status extract(fa_scorer *s, fa_scorer_lane *l, int64_t n)
+/* Raw blocks of gradients of inputs `first` and following. */
+static fa_status extract(fa_scorer *s, fa_scorer_lane *l, int64_t first, int64_t n)
 {
     fa_judge *j = fa_scorer_whole(s)->judge;
     int64_t length = j->space.offset[j->space.n_layer];
@@ -36,7 +36,8 @@ static fa_status extract(fa_scorer *s, fa_scorer_lane *l, int64_t n)
     for (int64_t i = 0; i < n; i += l->batch) {
         int64_t part = n - i < l->batch ? n - i : l->batch;
         fa_pass_outputs outputs = {.predicted = s->predicted + i, .confidence = s->confidence + i};
-        FA_TRY(fa_extract(&l->extraction, s->inputs, i, part, &asked, j->blocks + i * length, &outputs));
+        FA_TRY(fa_extract(&l->extraction, s->inputs, first + i, part, &asked, j->blocks + i * length, &outputs));
+        memcpy(j->predicted + i, s->predicted + i, (size_t)part * sizeof *j->predicted);
     }
     s->timing.forward_ns = l->extraction.forward_ns;
     s->timing.backward_ns = l->extraction.backward_ns;
@@ -105,7 +106,7 @@ static void present(fa_scorer *s, const fa_level *level, int64_t open)
 static fa_scorer_lane *lane_for(fa_scorer *s, int64_t n)
 {
     fa_scorer_plan *p = s->current;
-    return p->many.batch && n > 1 && n >= s->smallest ? &p->many : &p->single;
+    return p->many.batch && n >= s->smallest ? &p->many : &p->single;
 }
 
 static void begin_timing(fa_scorer *s)
@@ -156,12 +157,12 @@ static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
     return FA_OK;
 }
 
-static fa_status run_gradients(fa_scorer *s, fa_scorer_lane *l, fa_result *results, int64_t n)
+static fa_status run_gradients(fa_scorer *s, fa_scorer_lane *l, fa_result *results, int64_t first, int64_t n)
 {
     const fa_level *level = fa_scorer_whole(s);
-    FA_TRY(extract(s, l, n));
+    FA_TRY(extract(s, l, first, n));
     uint64_t begin = fa_now_ns();
-    FA_TRY(fa_judge_couple(level->judge, 0, n));
+    FA_TRY(fa_judge_couple(level->judge, first, n));
     uint64_t middle = fa_now_ns();
     for (int64_t i = 0; i < n; i++) judge(s, level, i, i, &results[i]);
     s->timing.coupling_ns = middle - begin;
@@ -169,8 +170,8 @@ static fa_status run_gradients(fa_scorer *s, fa_scorer_lane *l, fa_result *resul
     return FA_OK;
 }
 
-fa_status fa_scorer_run(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n)
+fa_status fa_scorer_run(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t rows, fa_result *results, int64_t first, int64_t n)
 {
-    FA_TRY(fa_scorer_order(s, inputs, n_inputs, n));
-    return s->varied ? run_traces(s, results, n) : run_gradients(s, lane_for(s, n), results, n);
+    FA_TRY(fa_scorer_order(s, inputs, n_inputs, rows));
+    return s->varied ? run_traces(s, results, n) : run_gradients(s, lane_for(s, n), results, first, n);
 }

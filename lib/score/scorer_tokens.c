@@ -51,6 +51,7 @@ static void judge(fa_scorer *s, fa_token *token, float *couplings, float *weight
 
 fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)
 {
+    if (s->team) return fa_scorer_run_tokens(fa_team_lead(s), inputs, n_inputs, capacity, tokens, couplings, weights, count);
     const int64_t references = s->sketch->body->n_reference;
     if (s->varied) return fa_fail(FA_ERR_STATE, "fa_score_tokens: tokens are scored by gradients, and this is a trace sketch");
     if (!s->current->token_mask)

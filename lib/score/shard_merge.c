@@ -25,6 +25,8 @@ static const char *differing_option(const fa_sketch_options *a, const fa_sketch_
     if (a->topk != b->topk) return "topk";
     if (a->seed != b->seed) return "seed";
     if (a->drop_misclassified != b->drop_misclassified) return "drop_misclassified";
+    if (a->max_forwards != b->max_forwards) return "max_forwards";
+    if (a->subset != b->subset) return "subset";
     if (!a->layers != !b->layers || (a->layers && strcmp(a->layers, b->layers))) return "layers";
     return NULL;
 }

@@ -67,6 +67,11 @@ size_t fa_space_scratch(const fa_space *s)
     return 5 * (size_t)s->n_layer * sizeof(float);
 }
 
+static int64_t number(const fa_rows *r, int64_t i)
+{
+    return r->pick ? r->pick[i] : i;
+}
+
 void fa_space_couplings(const fa_space *s, const fa_dot_kernels *k, const fa_rows *x, const fa_rows *r, float *out, int64_t out_ld, float *scratch)
 {
     int32_t n_layer = s->n_layer;
@@ -79,17 +84,18 @@ void fa_space_couplings(const fa_space *s, const fa_dot_kernels *k, const fa_row
         const float *four[4], *share[4];
         float tau[4];
         for (int q = 0; q < 4; q++) {
-            int64_t row = j + (q < n ? q : 0);
+            int64_t row = number(r, j + (q < n ? q : 0));
             four[q] = r->block + row * length;
             share[q] = r->share + row * n_layer;
             tau[q] = r->tau[row];
         }
         for (int64_t i = 0; i < x->n; i++) {
-            float scale = unit * x->tau[i], c[4];
-            for (int32_t l = 0; l < n_layer; l++) part[l] = plain * x->share[i * n_layer + l];
+            int64_t row = number(x, i);
+            float scale = unit * x->tau[row], c[4];
+            for (int32_t l = 0; l < n_layer; l++) part[l] = plain * x->share[row * n_layer + l];
             for (int32_t l = 0; l < n_layer; l++)
                 for (int q = 0; q < 4; q++) weight[4 * l + q] = part[l] * share[q][l] + scale * tau[q];
-            k->weighted(x->block + i * length, four, s->offset, n_layer, weight, c);
+            k->weighted(x->block + row * length, four, s->offset, n_layer, weight, c);
             /* Rounding may pass 1 by a few units in the last place; a cosine does not. */
             for (int q = 0; q < n; q++) out[i * out_ld + j + q] = fminf(fmaxf(c[q], -1), 1);
         }
@@ -108,7 +114,7 @@ typedef struct gram_work {
 static fa_rows some(const fa_space *s, const fa_rows *r, int64_t first)
 {
     int64_t n = r->n - first < TILE ? r->n - first : TILE;
-    return (fa_rows){n, r->block + first * s->offset[s->n_layer], r->share + first * s->n_layer, r->tau + first};
+    return (fa_rows){n, r->block + first * s->offset[s->n_layer], r->share + first * s->n_layer, r->tau + first, NULL};
 }
 
 static void gram_thread(void *user, int32_t thread)
@@ -142,6 +148,23 @@ fa_status fa_space_gram(fa_context *context, const fa_space *space, const fa_dot
     else gram_thread(&w, 0);
     fa_delete(context, w.scratch);
     return FA_OK;
+}
+
+void fa_space_sum(const fa_space *s, const fa_rows *rows, const int64_t *which, const float *weight, int64_t n, float *sum)
+{
+    int64_t length = s->offset[s->n_layer];
+    float *plain = sum, *unit = sum + length;
+    memset(sum, 0, 2 * (size_t)length * sizeof *sum);
+    for (int64_t j = 0; j < n; j++) {
+        const float *block = rows->block + which[j] * length, *share = rows->share + which[j] * s->n_layer;
+        for (int32_t l = 0; l < s->n_layer; l++) {
+            float a = weight[j] * share[l], b = weight[j] * rows->tau[which[j]];
+            for (int64_t e = s->offset[l]; e < s->offset[l + 1]; e++) {
+                plain[e] += a * block[e];
+                unit[e] += b * block[e];
+            }
+        }
+    }
 }
 
 void fa_space_residual(const fa_space *s, const fa_rows *x, int64_t i, const fa_rows *r, const float *weight, float *out)

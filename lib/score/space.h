@@ -25,6 +25,7 @@ typedef struct fa_rows {
     const float *block; /* [n, offset[n_layer]] */
     const float *share; /* [n, n_layer]; > 0 exactly where the block is nonzero */
     const float *tau;   /* [n] 1 / sqrt(nonzero blocks), or 0: from fa_space_tau() */
+    const int64_t *pick; /* [n] which rows these are, for fa_space_couplings(); NULL: the first n */
 } fa_rows;
 
 #define FA_ROW_ZERO 0 /* no signal: zero blocks and shares */
@@ -46,6 +47,10 @@ void fa_space_couplings(const fa_space *space, const fa_dot_kernels *kernels, co
 /* Couplings of the rows among themselves, [n, n], exactly symmetric, the diagonal exactly 1 or, without signal, 0. `pool` NULL: this thread
  * alone. The same bits for any number of threads. */
 fa_status fa_space_gram(fa_context *context, const fa_space *space, const fa_dot_kernels *kernels, const fa_rows *rows, fa_pool *pool, float *gram);
+
+/* sum_j weight[j] * (row which[j] of `rows`), as two rows sum [2, offset[n_layer]]: what the first couples to under shares of 1 and tau of 0 and the second
+ * under shares of 0 and tau of 1 add up to the sum's coupling. */
+void fa_space_sum(const fa_space *space, const fa_rows *rows, const int64_t *which, const float *weight, int64_t n, float *sum);
 
 /* out [signature_length] = the unit signature of x's row `i` minus sum_j weight[j] * that of r's row j. */
 void fa_space_residual(const fa_space *space, const fa_rows *x, int64_t i, const fa_rows *r, const float *weight, float *out);

@@ -43,10 +43,9 @@ static fa_status describe(sizing *z)
 
 static fa_status measure_scores(sizing *z)
 {
-    int64_t n = z->request->references->n;
     fa_scores *scores;
-    fa_scores_setup setup = {.kernels = fa_dot_kernels_for(z->counter.kernels), .n = n, .predicted = fa_arena_array(&z->arena, (size_t)n, sizeof(int64_t)),
-                             .ridge = z->body.options.ridge, .topk = z->body.options.topk, .want = fa_body_scores(&z->body)};
+    fa_scores_setup setup = fa_body_scores_setup(&z->body, z->counter.kernels, fa_body_scores(&z->body));
+    setup.predicted = fa_arena_array(&z->arena, (size_t)z->body.n_reference, sizeof(int64_t));
     if (!setup.predicted) return FA_ERR_MEMORY;
     FA_TRY(fa_scores_create(&z->counter, &setup, &scores));
     z->scores_bytes = (size_t)fa_context_memory_used(&z->counter);

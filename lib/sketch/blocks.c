@@ -31,7 +31,7 @@ static fa_status set_side(fa_side *s, int64_t n, int32_t k, bool one_hot, fa_blo
     return FA_OK;
 }
 
-fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *o, fa_arena *arena, fa_blocks *out)
+fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *o, const bool *allowed, fa_arena *arena, fa_blocks *out)
 {
     int32_t layers = fa_program_layer_count(program);
     if (layers == 0) return fa_fail(FA_ERR_NO_SIGNAL, "the model has no layer with weights: there is nothing to attribute to");
@@ -41,7 +41,7 @@ fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *o
     if (!b.block || !b.of_layer || !b.tapped) return FA_ERR_MEMORY;
     /* A shared weight is tapped at every use when the pattern selects any of them: its gradient is the sum. */
     for (int32_t l = 0; l < layers; l++)
-        if (fa_layer_selected(o->layers, fa_program_layer(program, l)->name)) b.tapped[fa_block_first(program, l)] = true;
+        if ((!allowed || allowed[l]) && fa_layer_selected(o->layers, fa_program_layer(program, l)->name)) b.tapped[fa_block_first(program, l)] = true;
     for (int32_t l = 0; l < layers; l++) {
         int32_t first = fa_block_first(program, l);
         b.of_layer[l] = -1;

@@ -48,7 +48,7 @@ static int32_t list_tensors(const fa_sketch *s, fa_st_tensor *list)
     int64_t n = b->n_reference;
     if (b->trace) fa_list_trace_tensors(s, b->offset[b->n_layer], list, &count);
     else list_layers(b, list, &count);
-    fa_st_add(list, &count, "references.gram", FA_ST_F32, n, n, b->gram);
+    if (b->gram) fa_st_add(list, &count, "references.gram", FA_ST_F32, n, n, b->gram);
     fa_st_add(list, &count, "references.id", FA_ST_I64, n, 0, b->id);
     fa_st_add(list, &count, "references.predicted", FA_ST_I64, n, 0, b->predicted);
     fa_st_add(list, &count, "references.label", FA_ST_I64, n, 0, b->label);
@@ -111,7 +111,7 @@ static size_t layers_file_bytes(const fa_sketch_body *b, int64_t n)
 
 size_t fa_sketch_file_bytes(const fa_sketch_body *b, int64_t n, int64_t m)
 {
-    size_t size = HEADER_BYTES + (b->trace ? trace_file_bytes(b, n, m) : layers_file_bytes(b, n)) + padded(n, n, FA_ST_F32) + 3 * padded(n, 1, FA_ST_I64);
+    size_t size = HEADER_BYTES + (b->trace ? trace_file_bytes(b, n, m) : layers_file_bytes(b, n)) + (n > FA_GRAM_MOST ? 0 : padded(n, n, FA_ST_F32)) + 3 * padded(n, 1, FA_ST_I64);
     for (int32_t k = 0; k < FA_SCORE_COUNT; k++) size += fa_body_scores(b) >> k & 1 ? padded(m, 1, FA_ST_F64) : 0;
     return size;
 }
@@ -168,11 +168,12 @@ static fa_status read_references(fa_st_file *f, fa_sketch_body *b)
     int64_t n = b->n_reference = t->dim[0];
     if (n < 2) return fa_fail(FA_ERR_FORMAT, "tensor 'references.id': %lld references; a sketch has at least two", (long long)n);
     /* Sizes are those of the file: nothing is allocated that it does not fill. */
-    FA_TRY(fa_st_expect(f, "references.gram", FA_ST_F32, n, n, &t));
+    if (n <= FA_GRAM_MOST) FA_TRY(fa_st_expect(f, "references.gram", FA_ST_F32, n, n, &t));
     FA_TRY(b->trace ? fa_read_all_draws(f, b) : read_blocks(f, b));
     FA_TRY(take_classes(f, "references.id", n, INT64_MIN, INT64_MAX, b->id));
     FA_TRY(take_classes(f, "references.predicted", n, fa_loss_kind_of(b->options.loss)->output == FA_OUTPUT_CLASSES ? 0 : -1, b->classes - 1, b->predicted));
     FA_TRY(take_classes(f, "references.label", n, -1, INT64_MAX, b->label));
+    if (!b->gram) return FA_OK;
     FA_TRY(fa_st_take_floats(f, "references.gram", n, n, -one, one, b->gram));
     return check_gram(b->gram, n);
 }

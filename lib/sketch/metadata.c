@@ -16,6 +16,8 @@
 
 static const char *const block_names[] = {[FA_BLOCKS_BOTH] = "both", [FA_BLOCKS_PLAIN] = "plain", [FA_BLOCKS_LAYER_UNIT] = "layer-unit"};
 
+static const char *const subset_names[] = {[FA_SUBSET_ALL] = "all", [FA_SUBSET_CLASS] = "class"};
+
 /* ---- writing */
 
 static void write_options(const void *of, fa_json_writer *w)
@@ -34,6 +36,8 @@ static void write_options(const void *of, fa_json_writer *w)
     if (!b->trace) {
         fa_put_string_or_null(w, "layers", o->layers);
         fa_put_bool(w, "keep_moments", o->keep_moments != 0);
+        fa_put_real(w, "max_forwards", o->max_forwards);
+        fa_put_string(w, "subset", subset_names[o->subset]);
     }
     fa_put_real(w, "ridge", o->ridge);
     fa_put_int(w, "topk", o->topk);
@@ -145,6 +149,8 @@ static bool read_projection_options(const fa_json *o, fa_sketch_options *out, fa
         return false;
     }
     if (fa_json_get(o, "keep_moments") && !fa_bool_field(o, "keep_moments", &out->keep_moments)) return false; /* older files have none */
+    if (fa_json_get(o, "max_forwards") && !fa_real_field(o, "max_forwards", 0, 1e9, &out->max_forwards)) return false;
+    if (fa_json_get(o, "subset") && !name_field(o, "subset", subset_names, 2, &out->subset)) return false;
     return name_field(o, "blocks", block_names, 3, &out->blocks) &&
            fa_i32_field(o, "k_in", 1, MAX_K, &out->k_in) && fa_i32_field(o, "k_out", 1, MAX_K, &out->k_out) &&
            fa_real_field(o, "beta", 0, 1, &out->beta) && fa_real_field(o, "damping", 0, 1e30, &out->damping);

@@ -33,8 +33,12 @@ typedef struct fa_blocks {
     int64_t longest;   /* longest side with a moment, 0 when there is none */
 } fa_blocks;
 
-/* FA_ERR_ARGUMENT with the layers' names when the patterns select none; FA_ERR_NO_SIGNAL for a model without layers. */
-fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *options, fa_arena *arena, fa_blocks *out);
+/* What the patterns select of the layers `allowed` [layers of the program] (NULL: of all). FA_ERR_ARGUMENT with the layers' names when they select none; FA_ERR_NO_SIGNAL for a model
+ * without layers. */
+fa_status fa_blocks_choose(const fa_program *program, const fa_sketch_options *options, const bool *allowed, fa_arena *arena, fa_blocks *out);
+
+/* And of those what fa_sketch_options.max_forwards affords, for which passes are planned in `context` for `inputs` (graph order). */
+fa_status fa_blocks_afford(const fa_network *network, fa_context *context, const fa_sketch_options *options, const fa_array *inputs, fa_arena *arena, fa_blocks *out);
 
 /* Kernel scratch of the moments for any block. */
 size_t fa_moments_scratch(const fa_program *program, const fa_blocks *blocks, const fa_pass *pass);

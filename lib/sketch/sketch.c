@@ -60,23 +60,26 @@ fa_status fa_sketch_new_calibration(fa_sketch *s, int64_t n)
 uint32_t fa_body_scores(const fa_sketch_body *b)
 {
     const uint32_t all = (1u << FA_SCORE_COUNT) - 1, concordance = 1u << FA_SCORE_MEAN_CCC | 1u << FA_SCORE_CLASS_CCC;
-    return b->trace && !b->trace->options.partial ? all : all & ~concordance;
+    uint32_t scores = b->trace && !b->trace->options.partial ? all : all & ~concordance;
+    return b->n_reference > FA_GRAM_MOST || b->options.subset ? scores & ~(1u << FA_SCORE_SPAN) : scores;
 }
 
 fa_status fa_sketch_body_new_references(fa_sketch_body *b)
 {
     fa_arena *a = &b->arena;
-    size_t n = (size_t)b->n_reference, length = (size_t)b->offset[b->n_layer], layers = (size_t)b->n_layer, cells, all, shares;
-    if (!fa_mul_size(n, n, &cells) || !fa_mul_size(n, length, &all) || !fa_mul_size(n, layers, &shares)) return fa_fail_memory(SIZE_MAX);
+    size_t n = (size_t)b->n_reference, length = (size_t)b->offset[b->n_layer], layers = (size_t)b->n_layer, all, shares;
+    if (!fa_mul_size(n, length, &all) || !fa_mul_size(n, layers, &shares)) return fa_fail_memory(SIZE_MAX);
     b->blocks = fa_arena_array(a, all, sizeof *b->blocks);
     b->share = fa_arena_array(a, shares, sizeof *b->share);
     b->tau = fa_arena_array(a, n, sizeof *b->tau);
     b->id = fa_arena_array(a, n, sizeof *b->id);
     b->predicted = fa_arena_array(a, n, sizeof *b->predicted);
     b->label = fa_arena_array(a, n, sizeof *b->label);
-    b->gram = fa_arena_array(a, cells, sizeof *b->gram);
-    b->factor = fa_arena_array(a, cells, sizeof *b->factor);
-    return b->blocks && b->share && b->tau && b->id && b->predicted && b->label && b->gram && b->factor ? FA_OK : FA_ERR_MEMORY;
+    if (!b->blocks || !b->share || !b->tau || !b->id || !b->predicted || !b->label) return FA_ERR_MEMORY;
+    if (n > FA_GRAM_MOST) return FA_OK;
+    b->gram = fa_arena_array(a, n * n, sizeof *b->gram);
+    b->factor = fa_arena_array(a, n * n, sizeof *b->factor);
+    return b->gram && b->factor ? FA_OK : FA_ERR_MEMORY;
 }
 
 /* What an arena makes of its blocks: large ones lie alone, small ones share chunks. Sizes with the arena's and the allocator's headers. */
@@ -106,7 +109,7 @@ size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_c
     count(&t, n * layers, sizeof(float));
     count(&t, n, sizeof(float));
     for (int i = 0; i < 3; i++) count(&t, n, sizeof(int64_t));
-    for (int i = 0; i < 2; i++) count(&t, n * n, sizeof(float));
+    for (int i = 0; i < 2 && n <= FA_GRAM_MOST; i++) count(&t, n * n, sizeof(float));
     for (size_t l = 0; !b->trace && l < layers; l++) {
         const fa_sketch_layer *s = &b->layer[l];
         count(&t, (size_t)(s->in * s->k_in), sizeof(float));

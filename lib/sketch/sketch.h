@@ -48,8 +48,8 @@ typedef struct fa_sketch_body {
     float *share;                 /* [n_reference, n_layer] |block_l| / |(block_1, ...)|, or zero */
     float *tau;                   /* [n_reference] 1 / sqrt(nonzero blocks), or 0; from `share`, not stored */
     int64_t *id, *predicted, *label; /* [n_reference]; label -1 when unknown */
-    float *gram;                  /* [n_reference, n_reference] couplings among the references, 1 (or 0 without signal) on the diagonal */
-    float *factor;                /* lower Cholesky factor of gram + ridge I, row-major; not stored */
+    float *gram;                  /* [n_reference, n_reference] couplings among the references, 1 (or 0 without signal) on the diagonal; NULL beyond FA_GRAM_MOST */
+    float *factor;                /* lower Cholesky factor of gram + ridge I, row-major; not stored; NULL beyond FA_GRAM_MOST */
     struct fa_sketch_trace *trace; /* sketch/trace.h; NULL in a gradient sketch. With it `layer` is NULL and n_layer counts chains */
 } fa_sketch_body;
 
@@ -63,6 +63,10 @@ struct fa_sketch {
     float *calibration_loss;             /* [n_calibration, draws] of a trace sketch, so that chains can be joined later */
 };
 
+/* References of which all couplings among themselves are kept: 36 MB of them, and as much for their factor. With more, what a solver needs is made when it is needed, and the
+ * score `span`, which needs all, does not exist. */
+#define FA_GRAM_MOST 3072
+
 /* The scores that a sketch of this kind has, as bits 1 << FA_SCORE_... */
 uint32_t fa_body_scores(const fa_sketch_body *body);
 
@@ -73,7 +77,7 @@ void fa_sketch_free(fa_sketch *sketch);
 /* Room for `n` calibration scores of each kind. */
 fa_status fa_sketch_new_calibration(fa_sketch *sketch, int64_t n);
 
-/* Room for the references: blocks, share, tau, ids, classes, labels, Gram matrix and factor; n_reference and offset are set. */
+/* Room for the references: blocks, share, tau, ids, classes, labels, Gram matrix and factor (up to FA_GRAM_MOST); n_reference and offset are set. */
 fa_status fa_sketch_body_new_references(fa_sketch_body *body);
 
 /* Numbers of the moment that a side (0: in, 1: out) of a layer has when moments are kept: 0 for one with a random projection. */

@@ -82,7 +82,7 @@ static void batch(bench *b)
 static void score(bench *b, uint32_t want)
 {
     fa_scores_result result = {.cone_weight = b->w};
-    fa_scores_compute(b->scores, b->c + b->at++ % INPUTS * b->r.n, NULL, true, want, &result);
+    fa_scores_compute(b->scores, &(fa_scores_input){.c = b->c + b->at++ % INPUTS * b->r.n, .signal = true}, want, &result);
     b->active += (double)result.cone_work.active;
 }
 
@@ -127,7 +127,7 @@ static fa_rows normalised(const fa_space *space, uint64_t stream, int64_t n)
     signatures(stream, n, block);
     for (int64_t i = 0; i < n; i++) fa_space_normalise(space, block + i * D, share + i * LAYERS);
     fa_space_tau(space, n, share, tau);
-    return (fa_rows){n, block, share, tau};
+    return (fa_rows){n, block, share, tau, NULL};
 }
 
 static void run(fa_context *context, int32_t kernels, int64_t n)

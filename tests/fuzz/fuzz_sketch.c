@@ -57,7 +57,9 @@ static void use(const fa_sketch *s)
         check(reference.predicted >= 0 && reference.predicted < info.class_count);
     }
     for (int32_t k = 0; k < (ccc ? FA_SCORE_COUNT : FA_SCORE_COMMON_COUNT); k++) {
-        check(fa_sketch_audit(s, k, scores) == FA_OK);
+        fa_status status = fa_sketch_audit(s, k, scores);
+        if (k == FA_SCORE_SPAN && status == FA_ERR_ARGUMENT) continue; /* many references, or some of them at a time */
+        check(status == FA_OK);
         for (int64_t i = 0; i < info.reference_count; i++) check(isfinite(scores[i]));
         check(fa_sketch_get_calibration(s, k, scores) == (info.calibration_count ? FA_OK : FA_ERR_STATE));
     }

@@ -4,6 +4,8 @@
 #include "sketch/sketch.h"
 #include "small_models.h"
 
+#include <math.h>
+
 static fa_context *context;
 
 static void setup(void)
@@ -127,6 +129,46 @@ static fa_model *half_dead(void)
     return m;
 }
 
+/* As many of the last layers as a score may cost: with each the FLOPs that the scorer plans are within it, and with one more they are not. */
+START_TEST(what_a_score_may_cost)
+{
+    fa_model *m = mlp(context, true);
+    fa_refset *set = normal_set(context, 12, 6, 1);
+    fa_sketch_options o;
+    fa_sketch *s;
+    double cost[3], forward, score;
+    fa_sketch_options_init(&o, sizeof o);
+    o.k_in = o.k_out = 2;
+    /* From behind: fc3; the weight that shared_a and shared_b use; fc1. */
+    static const char *const last[] = {"fc3", "fc3,shared_a", "*"};
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < 3; i++) {
+            o.layers = pass ? NULL : last[i];
+            o.max_forwards = pass ? cost[i] + 1e-9 : 0;
+            OK(fa_sketch_build(m, set, NULL, &o, &s));
+            ck_assert_int_eq(s->body->n_layer, i + 1);
+            ck_assert_str_eq(s->body->layer[0].name, i == 2 ? "fc1" : i == 1 ? "shared_a" : "fc3");
+            fa_scorer *scorer;
+            OK(fa_scorer_create(s, m, NULL, &scorer));
+            OK(fa_scorer_get_flops(scorer, &forward, &score));
+            if (!pass) cost[i] = score / forward;
+            ck_assert(fabs(score / forward - cost[i]) < 1e-12 && (i == 0 || cost[i] > cost[i - 1]));
+            fa_scorer_destroy(scorer);
+            fa_sketch_release(s);
+        }
+    o.max_forwards = cost[1] - 1e-9;
+    OK(fa_sketch_build(m, set, NULL, &o, &s));
+    ck_assert_int_eq(s->body->n_layer, 1);
+    fa_sketch_release(s);
+    o.max_forwards = cost[0] - 1e-9;
+    FAILS(fa_sketch_build(m, set, NULL, &o, &s), FA_ERR_ARGUMENT, "'fc3' alone takes");
+    o.max_forwards = 1;
+    FAILS(fa_sketch_build(m, set, NULL, &o, &s), FA_ERR_ARGUMENT, "max_forwards: 1 is neither");
+    fa_refset_release(set);
+    fa_model_release(m);
+}
+END_TEST
+
 START_TEST(layers_without_signal_are_dropped_and_listed)
 {
     fa_model *m = half_dead();
@@ -203,6 +245,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, patterns);
     tcase_add_test(t, a_shared_weight_is_one_block);
+    tcase_add_test(t, what_a_score_may_cost);
     tcase_add_test(t, layers_without_signal_are_dropped_and_listed);
     tcase_add_test(t, a_model_without_parameters_has_nothing_to_attribute_to);
     tcase_add_test(t, long_sides_take_random_projections);

@@ -78,8 +78,8 @@ static fixture *fixture_new(int32_t blocks, int32_t kernels)
     for (int64_t i = 0; i < R; i++) fa_space_normalise(&f->space, f->r + i * d, f->r_share + i * L);
     fa_space_tau(&f->space, N, f->x_share, f->x_tau);
     fa_space_tau(&f->space, R, f->r_share, f->r_tau);
-    f->xs = (fa_rows){N, f->x, f->x_share, f->x_tau};
-    f->rs = (fa_rows){R, f->r, f->r_share, f->r_tau};
+    f->xs = (fa_rows){N, f->x, f->x_share, f->x_tau, NULL};
+    f->rs = (fa_rows){R, f->r, f->r_share, f->r_tau, NULL};
     ck_assert_uint_le(fa_space_scratch(&f->space), sizeof f->scratch);
     ck_assert_int_eq(fa_space_gram(context, &f->space, f->kernels, &f->rs, NULL, f->gram), FA_OK);
     fa_cholesky(f->kernels, f->gram, R, ORACLE_RIDGE, f->factor);
@@ -127,7 +127,7 @@ START_TEST(oracle)
         fa_space_couplings(&f->space, f->kernels, &f->xs, &f->rs, c, R, f->scratch);
         for (int64_t i = 0; i < N; i++) {
             fa_scores_result r = {.cone_weight = cone, .span_weight = span};
-            fa_scores_compute(s, c + i * R, NULL, f->x_kind[i] == FA_ROW_SIGNAL, FA_WANT_COUPLINGS, &r);
+            fa_scores_compute(s, &(fa_scores_input){.c = c + i * R, .signal = f->x_kind[i] == FA_ROW_SIGNAL}, FA_WANT_COUPLINGS, &r);
             for (int64_t j = 0; j < R; j++) {
                 near(c[i * R + j], modes[_i].coupling[i * R + j], 2e-6, "coupling", i, j);
                 near(cone[j], modes[_i].cone[i * R + j], 2e-5, "cone weight", i, j);
@@ -476,11 +476,11 @@ START_TEST(wanted)
     fixture *f = fixture_new(FA_BLOCKS_BOTH, FA_KERNELS_REFERENCE);
     for (uint32_t want = 1; want <= FA_WANT_COUPLINGS; want++) {
         fa_scores *s = scores_new(f, want);
-        double used = (double)fa_context_memory_used(context), said = (double)fa_scores_bytes(R, want);
+        double used = (double)fa_context_memory_used(context), said = (double)fa_scores_bytes(&(fa_scores_setup){.n = R, .want = want});
         ck_assert_msg(used <= said && said <= used + 2 * FA_ARENA_SLACK, "%g bytes where %g were announced", used, said);
         for (int signal = 0; signal < 2; signal++) {
             fa_scores_result r = {.cone_weight = NULL};
-            fa_scores_compute(s, f->gram, NULL, signal, want, &r);
+            fa_scores_compute(s, &(fa_scores_input){.c = f->gram, .signal = signal}, want, &r);
             for (int32_t i = 0; i < FA_SCORE_COMMON_COUNT; i++) ck_assert_int_eq(!isnan(r.score[i]), want >> i & 1);
             if (!signal)
                 for (int32_t i = 0; i < FA_SCORE_COMMON_COUNT; i++)

@@ -14,7 +14,8 @@ typedef struct fa_backend_request { size_t struct_size; int64_t batch; const fa_
 typedef struct fa_backend { size_t struct_size; int32_t abi; int32_t input_count, layer_count, parameter_count; int64_t classes; const char *name; void *user; const fa_value_info *inputs; const fa_backend_layer *layers; const fa_backend_parameter *parameters; uint8_t digest[FA_DIGEST_SIZE]; fa_status (*create_pass)(void *user, const fa_backend_request *request, fa_backend_geometry *geometry, void **pass); void (*destroy_pass)(void *user, void *pass); fa_status (*forward)(void *user, void *pass, const void *const *inputs, int64_t n, float *logits); fa_status (*taps)(void *user, void *pass, const float *at_logits, int64_t n, fa_backend_tap *taps); fa_status (*gradients)(void *user, void *pass, const float *at_logits, int64_t n, const float **gradients); fa_status (*weight_gradient)(void *user, void *pass, const float *at_logits, int64_t n, float *gradient); fa_status (*set_weights)(void *user, void *pass, const float *weights); void (*release)(void *user); } fa_backend;
 fa_status fa_model_from_backend(fa_context *context, const fa_backend *backend, fa_model **out);
 typedef struct fa_context fa_context;
-typedef struct fa_context_options { size_t struct_size; void *(*alloc)(void *user, size_t size, size_t align); void (*free)(void *user, void *block, size_t size, size_t align); void *alloc_user; void (*log)(void *user, int32_t level, const char *message); void *log_user; int32_t threads; int32_t kernels; uint64_t memory_limit; } fa_context_options;
+typedef void (*fa_parallel_body)(void *argument, int32_t index);
+typedef struct fa_context_options { size_t struct_size; void *(*alloc)(void *user, size_t size, size_t align); void (*free)(void *user, void *block, size_t size, size_t align); void *alloc_user; void (*log)(void *user, int32_t level, const char *message); void *log_user; int32_t threads; int32_t kernels; uint64_t memory_limit; void (*parallel_for)(void *user, int32_t count, fa_parallel_body body, void *argument); void *parallel_user; } fa_context_options;
 void fa_context_options_init(fa_context_options *options, size_t size);
 fa_status fa_context_create(const fa_context_options *options, fa_context **out);
 fa_context *fa_context_retain(fa_context *context);
@@ -91,7 +92,7 @@ fa_status fa_refset_get_id(const fa_refset *refset, int64_t index, int64_t *id);
 fa_status fa_refset_get_label(const fa_refset *refset, int64_t index, int64_t *label);
 fa_status fa_refset_digest(const fa_refset *refset, uint8_t digest[16]);
 typedef struct fa_scorer fa_scorer;
-typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; int64_t plan_cache; } fa_scorer_options;
+typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; int64_t plan_cache; int32_t threads; } fa_scorer_options;
 void fa_scorer_options_init(fa_scorer_options *options, size_t size);
 typedef struct fa_result { double score; double p_value; int32_t flagged; int32_t no_signal; int64_t predicted; double confidence; double scores[FA_SCORE_COUNT]; const float *couplings; const float *weights; const float *residual; int64_t reference_count; int64_t signature_length; int64_t draws; } fa_result;
 fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);
@@ -107,7 +108,7 @@ typedef struct fa_sketch fa_sketch;
 const char *fa_score_name(int32_t score);
 int32_t fa_score_from_name(const char *name);
 typedef int32_t (*fa_progress)(void *user, const char *stage, int64_t done, int64_t total);
-typedef struct fa_sketch_options { size_t struct_size; int32_t k_in; int32_t k_out; double beta; double damping; double ridge; int32_t blocks; int32_t topk; const char *layers; uint64_t seed; int32_t batch; int32_t drop_misclassified; fa_progress progress; void *progress_user; uint64_t timeout_ms; const struct fa_trace_options *trace; int32_t loss; int32_t keep_moments; fa_output_gradient output_gradient; void *output_gradient_user; } fa_sketch_options;
+typedef struct fa_sketch_options { size_t struct_size; int32_t k_in; int32_t k_out; double beta; double damping; double ridge; int32_t blocks; int32_t topk; const char *layers; uint64_t seed; int32_t batch; int32_t drop_misclassified; fa_progress progress; void *progress_user; uint64_t timeout_ms; const struct fa_trace_options *trace; int32_t loss; int32_t keep_moments; fa_output_gradient output_gradient; void *output_gradient_user; double max_forwards; int32_t subset; } fa_sketch_options;
 void fa_sketch_options_init(fa_sketch_options *options, size_t size);
 fa_status fa_sketch_build(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_sketch **out);
 typedef struct fa_memory_estimate { size_t struct_size; uint64_t build_bytes; uint64_t sketch_bytes; uint64_t scorer_bytes; uint64_t file_bytes; uint64_t draw_bytes; } fa_memory_estimate;
@@ -186,6 +187,8 @@ CONSTANTS = {
     "FA_BLOCKS_BOTH": 0,
     "FA_BLOCKS_PLAIN": 1,
     "FA_BLOCKS_LAYER_UNIT": 2,
+    "FA_SUBSET_ALL": 0,
+    "FA_SUBSET_CLASS": 1,
     "FA_SCORE_CONE": 0,
     "FA_SCORE_SPAN": 1,
     "FA_SCORE_TOPK": 2,

@@ -55,7 +55,7 @@ _running = _Running()
 
 @contextlib.contextmanager
 def long_options(*, progress: Progress = None, timeout: Optional[float] = None, blocks: Optional[str] = None, loss: Optional[Loss] = None,
-                 layers: Optional[str] = None, trace: Trace = None, **numbers: Any) -> Iterator[Any]:
+                 subset: Optional[str] = None, layers: Optional[str] = None, trace: Trace = None, **numbers: Any) -> Iterator[Any]:
     """The C options, for one long call. Python would lose an exception raised in a callback, so they are caught and raised when the call is over."""
     for ours in ("progress_user", "timeout_ms", "output_gradient", "output_gradient_user"):
         if ours in numbers:
@@ -80,6 +80,7 @@ def long_options(*, progress: Progress = None, timeout: Optional[float] = None, 
             kept = into(o, trace)  # before the rest: a preset sets some of it
             yield _native.assign(o, layers=_native.encode(layers), blocks=None if blocks is None else _native.choice(_native.BLOCKS, "blocks", blocks),
                                  loss=None if loss is None else number(loss), output_gradient=gradient and gradient.c,
+                                 subset=None if subset is None else _native.choice(_native.SUBSETS, "subset", subset),
                                  timeout_ms=None if timeout is None else max(1, round(timeout * 1000)), **numbers)
             del kept
         except Exception:

@@ -34,7 +34,8 @@ class Sketch(Traces, Handle):
         neither p-value nor verdict.
         options: k_in, k_out (16), beta (0.25), damping (0.1), ridge (1), blocks ("both", "plain", "layer-unit"), loss ("margin", "cross-entropy" and others, or a function:
         fattr.Loss), topk (5),
-        layers (shell patterns over layer names, with commas, '!' takes out), seed (0), batch (16), drop_misclassified (False), keep_moments (False),
+        layers (shell patterns over layer names, with commas, '!' takes out), max_forwards (of these the last alone, so that a score costs no more; 0: all),
+        subset ("all", or "class": only references of the predicted class explain an input), seed (0), batch (16), drop_misclassified (False), keep_moments (False),
         timeout (seconds), and progress: True for a bar (tqdm's, where it is installed), or a function of (stage, done, total), called a few times per second: a true result
         cancels, an exception cancels and is raised here. Ctrl-C cancels too.
         trace: "paper", or a dict of fa_trace_options' fields (docs/method.md; preset="paper" may be one) makes a trace sketch.

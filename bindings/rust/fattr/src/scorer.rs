@@ -86,6 +86,11 @@ impl ScorerOptions {
         self.raw.plan_cache = sizes;
         self
     }
+    /// Threads that share the inputs of a batch, at most half of `max_batch`; gradient sketches only; default 1.
+    pub fn threads(mut self, threads: i32) -> Self {
+        self.raw.threads = threads;
+        self
+    }
     /// Computes the residual (with cone and span).
     pub fn residual(mut self, yes: bool) -> Self {
         self.raw.want_residual = yes.into();

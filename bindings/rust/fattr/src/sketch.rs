@@ -92,6 +92,16 @@ impl SketchOptions {
         self.raw.keep_moments = yes.into();
         self
     }
+    /// Of the layers selected the last ones alone, as many as keep a score within so many forward passes (> 1); gradient sketches only.
+    pub fn max_forwards(mut self, forwards: f64) -> Self {
+        self.raw.max_forwards = forwards;
+        self
+    }
+    /// Only references of the class that the model predicts for an input may explain it; gradient sketches over class logits only.
+    pub fn subset_of_class(mut self, yes: bool) -> Self {
+        self.raw.subset = if yes { sys::FA_SUBSET_CLASS } else { sys::FA_SUBSET_ALL };
+        self
+    }
     /// Which layers are tapped: comma-separated shell patterns over layer names, '!' takes out. An error for text with a zero byte.
     pub fn layers(mut self, patterns: &str) -> Result<Self> {
         self.layers = Some(ffi::c_text(patterns)?);
