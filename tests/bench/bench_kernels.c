@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GFLOP/s of the kernels on one thread, for the layers of the example networks: bench-kernels */
+/* GFLOP/s of the kernels on one thread, for the layers of the example networks, and their share of the multiply-adds that the core was measured to do; an object of JSON a
+ * line: bench-kernels */
 #include "base/context.h"
+#include "kernels/cpu.h"
 #include "kernels/conv.h"
 #include "kernels/normal.h"
 #include "kernels/outer.h"
@@ -9,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if FA_HAVE_AVX2
+#include <immintrin.h>
+#endif
 
 static double now(void)
 {
@@ -76,6 +81,53 @@ static double conv_rate(fa_context *context, fa_isa isa, const fa_conv_geometry 
     return rate;
 }
 
+/* Independent multiply-adds of registers, nothing else: the most that any kernel can reach. */
+#define SUMS 12
+#define ROUNDS 4096
+#define FMA_PEAK(name, instructions, vector, splat, fma)                                                                                                 \
+    __attribute__((target(instructions))) static void name(void *user)                                                                                   \
+    {                                                                                                                                                    \
+        const vector a = splat(0.999f), b = splat(1e-3f);                                                                                                \
+        vector s[SUMS];                                                                                                                                  \
+        for (int i = 0; i < SUMS; i++) s[i] = splat((float)i + *(volatile float *)user); /* or the compiler would find them equal */                    \
+        for (int r = 0; r < ROUNDS; r++) {                                                                                                               \
+            FA_UNROLL                                                                                                                                    \
+            for (int i = 0; i < SUMS; i++) s[i] = fma(s[i], a, b);                                                                                       \
+        }                                                                                                                                                \
+        for (int i = 1; i < SUMS; i++) s[0] = fma(s[i], a, s[0]);                                                                                        \
+        *(volatile float *)user = s[0][0];                                                                                                               \
+    }
+
+#if FA_HAVE_AVX2
+FMA_PEAK(fma_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps)
+FMA_PEAK(fma_avx512, "avx512f,fma", __m512, _mm512_set1_ps, _mm512_fmadd_ps)
+#endif
+
+static double peak(fa_isa isa)
+{
+    float sink = 0;
+#if FA_HAVE_AVX2
+    const double flops = 2.0 * SUMS * ROUNDS * (isa == FA_ISA_XSMM ? 16 : 8);
+    if (fa_kernels_have(isa)) return flops / seconds(isa == FA_ISA_XSMM ? fma_avx512 : fma_avx2, &sink) * 1e-9;
+#endif
+    (void)sink, (void)isa;
+    return 0;
+}
+
+static const char *const isa_name[] = {[FA_ISA_AVX2] = "avx2", [FA_ISA_XSMM] = "avx512"};
+static double most[2]; /* peak() of both */
+
+static void print_rate(const char *key, fa_isa isa, double rate)
+{
+    printf(", \"%s_%s_gflops\": %.1f, \"%s_%s_share\": %.3f", key, isa_name[isa], rate, key, isa_name[isa], rate / most[isa == FA_ISA_XSMM]);
+}
+
+static void print_shape(const int64_t *v, int64_t n)
+{
+    printf("{\"batch\": %lld, \"channels\": %lld, \"side\": %lld, \"out\": %lld, \"kernel\": %lld, \"stride\": %lld, \"groups\": %lld", (long long)n, (long long)v[0],
+           (long long)v[1], (long long)v[2], (long long)v[3], (long long)v[4], (long long)v[6]);
+}
+
 int main(void)
 {
     static const int64_t shapes[][7] = {/* c, h, out, k, stride, pad, groups */
@@ -87,45 +139,48 @@ int main(void)
                                         {64, 1, 10, 1, 1, 0, 1},  {784, 1, 512, 1, 1, 0, 1},   {1024, 1, 1024, 1, 1, 0, 1}};
     fa_context *context;
     if (fa_context_create(NULL, &context) != FA_OK) return 1;
-    printf("GFLOP/s          n      forward          gradient\n                      avx2  libxsmm      avx2  libxsmm\n");
+    most[0] = peak(FA_ISA_AVX2), most[1] = peak(FA_ISA_XSMM);
+    printf("{\"fma_peak_avx2_gflops\": %.1f, \"fma_peak_avx512_gflops\": %.1f}\n", most[0], most[1]);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int64_t n = 1; n <= 32; n += 31) {
             const int64_t *v = shapes[s], o = (v[1] + 2 * v[5] - v[3]) / v[4] + 1;
             const fa_conv_geometry g = {v[0], v[1], v[1], v[2], o, o, v[6], v[3], v[3], v[4], v[4], 1, 1, v[5], v[5]};
-            printf("%3lldx%-2lld %4lld->%-4lld %2lld ", (long long)v[1], (long long)v[3], (long long)v[0], (long long)v[2], (long long)n);
+            print_shape(v, n);
             for (int direction = 0; direction < 2; direction++)
                 for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++)
-                    printf("%7.1f%s", fa_kernels_have(isa) ? conv_rate(context, isa, &g, n, direction) : 0.0, isa == FA_ISA_XSMM ? "   " : "");
-            printf("\n");
+                    if (fa_kernels_have(isa)) print_rate(direction ? "gradient" : "forward", isa, conv_rate(context, isa, &g, n, direction));
+            printf("}\n");
+            fflush(stdout);
         }
     static const int64_t products[][3] = {{784, 16, 16}, {196, 16, 16}, {49, 16, 16}, {784, 32, 8}, {256, 64, 64}};
     for (size_t s = 0; s < sizeof products / sizeof *products; s++) {
         const int64_t n = products[s][0], ni = products[s][1], nj = products[s][2];
         fa_outer o = {n, ni, nj, numbers(n * ni), numbers(n * nj), ni, nj, numbers(ni * nj), nj};
-        printf("outer %lld of %lldx%lld: %.1f\n", (long long)n, (long long)ni, (long long)nj, 2.0 * (double)(n * ni * nj) / seconds(run_outer, &o) * 1e-9);
+        printf("{\"outer_products\": %lld, \"rows\": %lld, \"columns\": %lld", (long long)n, (long long)ni, (long long)nj);
+        print_rate("outer", FA_ISA_AVX2, 2.0 * (double)(n * ni * nj) / seconds(run_outer, &o) * 1e-9);
+        printf("}\n");
     }
     static const int64_t triangles[][2] = {{256, 145}, {256, 289}, {256, 577}, {256, 64}};
     for (size_t s = 0; s < sizeof triangles / sizeof *triangles; s++) {
         const int64_t n = triangles[s][0], k = triangles[s][1];
         float *x = numbers(n * k);
         fa_outer o = {n, k, k, x, x, k, k, numbers(k * k), k};
-        printf("triangle %lld of %lld: %.1f\n", (long long)n, (long long)k, (double)(n * k * k) / seconds(run_symmetric, &o) * 1e-9);
+        printf("{\"outer_squares\": %lld, \"rows\": %lld", (long long)n, (long long)k);
+        print_rate("triangle", FA_ISA_AVX2, (double)(n * k * k) / seconds(run_symmetric, &o) * 1e-9);
+        printf("}\n");
     }
     /* 3 x 3 of stride 1: direct sums, and by minimal filtering; GFLOP/s are those of direct sums. */
     static const int64_t filtered[][3] = {{8, 28, 8}, {8, 28, 32}, {32, 28, 8}, {12, 28, 12}, {24, 14, 24}, {40, 14, 40}, {16, 4, 16}, {16, 28, 16}, {32, 14, 32}, {64, 7, 64}, {64, 56, 64}, {128, 28, 128}, {256, 14, 256}, {512, 7, 512}};
-    printf("3x3 stride 1        n          avx2              avx-512\n                      direct filtered   direct filtered\n");
     for (size_t s = 0; s < sizeof filtered / sizeof *filtered; s++)
         for (int64_t n = 1; n <= 32; n *= s < 10 ? 32 : 8) {
             const int64_t *v = filtered[s];
-            printf("%3lld %4lld->%-4lld %4lld  ", (long long)v[1], (long long)v[0], (long long)v[2], (long long)n);
-            for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++) {
-                for (int64_t m = 0; m <= 1; m++) {
+            print_shape((int64_t[]){v[0], v[1], v[2], 3, 1, 1, 1}, n);
+            for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++)
+                for (int64_t m = 0; m <= 1 && fa_kernels_have(isa); m++) {
                     const fa_conv_geometry g = {v[0], v[1], v[1], v[2], v[1], v[1], 1, 3, 3, 1, 1, 1, 1, 1, 1, m};
-                    printf("%8.1f", fa_kernels_have(isa) ? conv_rate(context, isa, &g, n, FA_CONV_FORWARD) : 0.0);
+                    print_rate(m ? "filtered" : "direct", isa, conv_rate(context, isa, &g, n, FA_CONV_FORWARD));
                 }
-                printf("   ");
-            }
-            printf("\n");
+            printf("}\n");
             fflush(stdout);
         }
     fa_context_release(context);
