@@ -27,7 +27,7 @@ static const struct argp_option options[] = {
     {"calibration", 'c', "C.npz", 0, "Held-out trusted inputs that are not references, for p-values and verdicts", 1},
     {"sketch", 'o', "OUT.fattr", 0, "Write the sketch here (needed)", 1},
     {"scale", KEY_SCALE, "F", 0, "Multiply every input by F (default 1)", 1},
-    {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
+    {"output", KEY_OUTPUT, "NAME", 0, "The value taken as output: logits (default: the first output)", 1},
     {NULL, 0, NULL, 0, "The sketch:", 2},
     {"layers", 'l', "PATTERN", 0, "Layers to tap: comma-separated shell patterns over names, '!' takes out (default: all)", 2},
     {"max-forwards", KEY_FORWARDS, "F", 0, "Of these the last layers alone, as many as keep a score within so many forward passes (more than 1; default: all). Cheap, and blind to what was made to look normal there", 2},
@@ -144,8 +144,8 @@ static void look_at_references(const fa_sketch *sketch, built *b)
         fa_reference_info r;
         if (fa_sketch_get_reference(sketch, i, &r) != FA_OK) continue;
         b->no_signal += r.no_signal;
-        b->labelled += r.label >= 0;
-        b->misclassified += r.label >= 0 && r.label != r.predicted;
+        b->labelled += r.label >= 0 && r.predicted >= 0;
+        b->misclassified += r.label >= 0 && r.predicted >= 0 && r.label != r.predicted;
     }
 }
 

@@ -21,7 +21,7 @@ static const struct argp_option options[] = {
     {"clean", KEY_CLEAN, "A.npz", 0, "Inputs that should pass (needed); labels y give the accuracy that enters DER", 1},
     {"anomalous", KEY_ANOMALOUS, "B.npz", 0, "Inputs that should be flagged (needed)", 1},
     {"scale", KEY_SCALE, "F", 0, "Multiply every input by F (default 1)", 1},
-    {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
+    {"output", KEY_OUTPUT, "NAME", 0, "The value taken as output: logits (default: the first output)", 1},
     {"loss", KEY_LOSS, "NAME", 0, "Refuse a sketch that was built with another loss (default: whatever it was built with)", 1},
     {NULL, 0, NULL, 0, "Scoring:", 2},
     {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean; trace sketches also mean_ccc or class_ccc (default cone)", 2},

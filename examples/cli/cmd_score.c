@@ -22,7 +22,7 @@ static const struct argp_option options[] = {
     {"model", 'm', "MODEL.onnx", 0, "The network that the sketch was made of (needed)", 1},
     {"couplings", 'c', "FILE.npz", 0, "Save coupling and weight of every reference: c and weights [n, r], ids [r]", 1},
     {"scale", KEY_SCALE, "F", 0, "Multiply every input by F (default 1)", 1},
-    {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
+    {"output", KEY_OUTPUT, "NAME", 0, "The value taken as output: logits (default: the first output)", 1},
     {"loss", KEY_LOSS, "NAME", 0, "Refuse a sketch that was built with another loss (default: whatever it was built with)", 1},
     {NULL, 0, NULL, 0, "Scoring:", 2},
     {"score", KEY_SCORE, "NAME", 0, "cone, span, topk, class or mean; trace sketches also mean_ccc or class_ccc (default cone); higher is more anomalous", 2},
@@ -87,8 +87,8 @@ static int print_json(const session *s, const scored *r)
             json_array_append_new(explained, json_pack("[I,f]", (json_int_t)id, (double)r->explains_with[i * r->top + k]));
         }
         json_t *flagged = r->flagged[i] < 0 ? json_null() : json_boolean(r->flagged[i]);
-        json_t *line = json_pack("{s:I,s:I,s:o,s:o,s:o,s:o}",
-                                 "index", (json_int_t)i, "class", (json_int_t)r->predicted[i], "score", json_number(r->score[i]),
+        json_t *line = json_pack("{s:I,s:o,s:o,s:o,s:o,s:o}",
+                                 "index", (json_int_t)i, "class", json_class(r->predicted[i]), "score", json_number(r->score[i]),
                                  "p", json_number(r->p[i]), "flagged", flagged, "explained_by", explained);
         if (line && r->no_signal[i]) json_object_set_new(line, "no_signal", json_true());
         if (line && r->draws[i]) json_object_set_new(line, "draws", json_integer(r->draws[i]));
@@ -109,7 +109,8 @@ static void print_table(const session *s, const scored *r, int64_t flagged)
     bool calibrated = r->n && !isnan(r->p[0]);
     printf("%7s  %5s  %7s  %7s  %-7s  %s\n", "index", "class", "score", "p", "flagged", "explained by");
     for (int64_t i = 0; i < r->n; i++) {
-        printf("%7lld  %5lld  %7.4f  ", (long long)i, (long long)r->predicted[i], r->score[i]);
+        if (r->predicted[i] < 0) printf("%7lld  %5s  %7.4f  ", (long long)i, "-", r->score[i]);
+        else printf("%7lld  %5lld  %7.4f  ", (long long)i, (long long)r->predicted[i], r->score[i]);
         if (calibrated) printf("%7.4f  %-7s ", r->p[i], r->flagged[i] ? "YES" : "no");
         else printf("%7s  %-7s ", "-", "-");
         for (int32_t k = 0; k < r->top && r->explaining[i * r->top + k] >= 0; k++) {

@@ -53,8 +53,8 @@ static int take_audit(const fa_sketch *sketch, int64_t n, audit *out)
             fa_reference_info r;
             if (fa_sketch_get_reference(sketch, i, &r) != FA_OK) continue;
             a.no_signal += r.no_signal;
-            a.labelled += r.label >= 0;
-            a.misclassified += r.label >= 0 && r.label != r.predicted;
+            a.labelled += r.label >= 0 && r.predicted >= 0;
+            a.misclassified += r.label >= 0 && r.predicted >= 0 && r.label != r.predicted;
         }
         *out = a;
     }
@@ -91,8 +91,8 @@ static json_t *audit_json(const fa_sketch *sketch, const audit *a)
     for (int64_t k = 0; k < a->count; k++) {
         fa_reference_info r;
         if (fa_sketch_get_reference(sketch, a->worst[k], &r) != FA_OK) continue;
-        json_array_append_new(worst, json_pack("{s:I,s:I,s:I,s:o}",
-                                               "id", (json_int_t)r.id, "class", (json_int_t)r.predicted, "label", (json_int_t)r.label,
+        json_array_append_new(worst, json_pack("{s:I,s:o,s:I,s:o}",
+                                               "id", (json_int_t)r.id, "class", json_class(r.predicted), "label", (json_int_t)r.label,
                                                "score", json_number(a->worst_score[k])));
     }
     return json_pack("{s:s,s:o,s:o,s:I,s:o,s:o}",
@@ -102,10 +102,10 @@ static json_t *audit_json(const fa_sketch *sketch, const audit *a)
 
 static int print_json(const session *s, const char *path, const fa_sketch_info *i, const audit *a)
 {
-    json_t *options = json_pack("{s:f,s:i,s:I}", "ridge", i->ridge, "topk", (int)i->topk, "seed", (json_int_t)i->seed);
+    json_t *options = json_pack("{s:s,s:f,s:i,s:I}", "loss", fa_loss_name(i->loss), "ridge", i->ridge, "topk", (int)i->topk, "seed", (json_int_t)i->seed);
     if (!i->is_trace)
-        json_object_update_new(options, json_pack("{s:i,s:i,s:f,s:f,s:s,s:s,s:b}", "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "blocks",
-                                                  blocks_name(i->blocks), "loss", fa_loss_name(i->loss), "keep_moments", (int)i->has_moments));
+        json_object_update_new(options, json_pack("{s:i,s:i,s:f,s:f,s:s,s:b}", "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "blocks",
+                                                  blocks_name(i->blocks), "keep_moments", (int)i->has_moments));
     return json_print(json_pack("{s:s,s:s,s:o,s:i,s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
                                 "kind", "sketch", "path", path, "trace", i->is_trace ? inspect_trace_json(s->sketch) : json_null(), "format_version", (int)i->format_version, "library_version", i->library_version,
                                 "references", (json_int_t)i->reference_count, "calibration", (json_int_t)i->calibration_count,
@@ -149,7 +149,7 @@ static void print_text(const session *s, const char *path, const fa_sketch_info 
     else if (isnan(flagged_above)) printf("\n  calibration %lld inputs, too few for a false positive rate of 0.05\n", (long long)i->calibration_count);
     else printf("\n  calibration %lld inputs; cone flags above %.4f at a false positive rate of 0.05\n", (long long)i->calibration_count, flagged_above);
     if (i->is_trace) {
-        printf("  options     ridge %g, topk %d, seed %llu\n", i->ridge, (int)i->topk, (unsigned long long)i->seed);
+        printf("  options     loss %s, ridge %g, topk %d, seed %llu\n", fa_loss_name(i->loss), i->ridge, (int)i->topk, (unsigned long long)i->seed);
         inspect_trace_text(s->sketch);
     } else {
         print_layers(s, i);
@@ -158,8 +158,9 @@ static void print_text(const session *s, const char *path, const fa_sketch_info 
     for (int64_t k = 0; k < a->count; k++) {
         fa_reference_info r;
         if (fa_sketch_get_reference(s->sketch, a->worst[k], &r) != FA_OK) continue;
-        printf("    %.4f  reference %lld, class %lld", a->worst_score[k], (long long)r.id, (long long)r.predicted);
-        if (r.label >= 0 && r.label != r.predicted) printf(", labelled %lld", (long long)r.label);
+        printf("    %.4f  reference %lld", a->worst_score[k], (long long)r.id);
+        if (r.predicted >= 0) printf(", class %lld", (long long)r.predicted);
+        if (r.label >= 0 && r.predicted >= 0 && r.label != r.predicted) printf(", labelled %lld", (long long)r.label);
         putchar('\n');
     }
 }

@@ -10,6 +10,11 @@ json_t *json_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+json_t *json_class(int64_t predicted)
+{
+    return predicted < 0 ? json_null() : json_integer(predicted);
+}
+
 json_t *json_digest(const uint8_t digest[16])
 {
     char text[33];

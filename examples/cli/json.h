@@ -9,6 +9,9 @@
 /* A number, or null for NaN and infinity, which JSON does not have. */
 json_t *json_number(double value);
 
+/* A class, or null where the loss has none for an input. */
+json_t *json_class(int64_t predicted);
+
 /* A digest as hexadecimal text. */
 json_t *json_digest(const uint8_t digest[16]);
 

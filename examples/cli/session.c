@@ -122,6 +122,7 @@ double accuracy(const fa_refset *set, const int64_t *predicted)
     int64_t n = fa_refset_count(set), right = 0, label;
     for (int64_t i = 0; i < n; i++) {
         if (fa_refset_get_label(set, i, &label) != FA_OK) return 1;
+        if (predicted[i] < 0) return 1; /* the loss knows no class of an input */
         right += label == predicted[i];
     }
     return n ? (double)right / (double)n : 1;

@@ -22,12 +22,12 @@
 #define FA_LOSS_MARGIN 0        /**< `[n, classes]`: mean of z_k over k != y, minus z_y, y the predicted class; default */
 #define FA_LOSS_CROSS_ENTROPY 1 /**< `[n, classes]`: -log softmax(z)_y */
 #define FA_LOSS_NEXT_TOKEN 2    /**< `[n, tokens, classes]`: mean of -log softmax(z_i)_y over the tokens i, y the token i + 1 of the model's first input of integers [n, tokens] */
-#define FA_LOSS_PER_TOKEN 3     /**< `[n, positions, classes]`: mean over positions of the margin of the class predicted there (tagging, CTC recognisers) */
+#define FA_LOSS_PER_TOKEN 3     /**< `[n, positions, classes]`, or any shape before the classes: mean over positions of the margin of the class predicted there (tagging, CTC recognisers) */
 #define FA_LOSS_PER_PIXEL 4     /**< `[n, classes, height, width]`, or any shape behind the classes: as per-token; one channel stands for two classes, z against 0 (segmentation,
                                  *   detection heads) */
 #define FA_LOSS_MULTI_LABEL 5   /**< `[n, labels]` or any shape of independent yes-or-no answers, one of them too: mean of the margins of z_k against 0 in favour of the sign it has */
-#define FA_LOSS_REGRESSION 6    /**< any shape: the outputs along one fixed direction */
-#define FA_LOSS_EMBEDDING 7     /**< any shape: the output along its own direction */
+#define FA_LOSS_REGRESSION 6    /**< any shape: the sum of the outputs with fixed signs (of one output: itself); losses of a trace sketch: Gaussian, mean of (z - own z)^2 / 2 */
+#define FA_LOSS_EMBEDDING 7     /**< any shape: the same; losses of a trace sketch: 1 - cosine(z, own z) */
 #define FA_LOSS_HOST 8          /**< any shape: the host gives the gradient, `fa_sketch_options.output_gradient` and `fa_scorer_options.output_gradient`; gradient sketches only */
 #define FA_LOSS_COUNT 9
 

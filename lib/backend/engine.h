@@ -63,8 +63,8 @@ extern const fa_engine fa_engine_graph, fa_engine_host; /* executor.c: the graph
 fa_status fa_pass_run_forward(fa_pass *pass, const fa_array *inputs, int64_t first, const int64_t *index, int64_t n);
 /* output.c. After a forward: holds its outputs against what is asked of them, tells `outputs` and sets at_logits, where there is one. */
 fa_status fa_pass_judge_outputs(fa_pass *pass, const fa_array *inputs, const int64_t *index, int64_t first, const fa_asked *asked, const fa_pass_outputs *outputs);
-/* Looks at the output of input `i` of the batch, row `row` of the arrays, into pass->position. FA_ERR_NOT_FINITE and FA_ERR_ARGUMENT call the input by its row. */
-fa_status fa_pass_look(fa_pass *pass, const fa_array *inputs, const fa_asked *asked, int64_t i, int64_t row, fa_loss *out);
+/* Looks at the output of input `i` of the batch, row `row` of the arrays, into `out` (until the next) and pass->position. FA_ERR_NOT_FINITE and FA_ERR_ARGUMENT call the input by its row. */
+fa_status fa_pass_look(fa_pass *pass, const fa_array *inputs, const fa_asked *asked, int64_t i, int64_t row, fa_head_row *out, fa_loss *loss);
 /* The shapes of a request's inputs at so many of them, in the pass's arena. */
 fa_status fa_pass_input_views(fa_pass *pass, const fa_pass_request *request, const fa_graph *graph, fa_view **out);
 

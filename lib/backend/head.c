@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/head.h"
 
+#include "backend/numbers.h"
 #include "base/error.h"
-#include "base/rng.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ static bool fit_tokens(const fa_view *v, fa_head *h)
     h->channels = h->position_step = v->dim[v->ndim - 1];
     h->positions = h->outputs / h->channels;
     h->channel_step = 1;
-    return h->channels > 1 && (h->loss != FA_LOSS_NEXT_TOKEN || h->positions > 1);
+    return h->channels > 1 && (h->loss != FA_LOSS_NEXT_TOKEN || (v->ndim == 3 && h->positions > 1));
 }
 
 static bool fit_pixels(const fa_view *v, fa_head *h)
@@ -99,28 +99,31 @@ static void predict(const fa_head *h, const float *z, fa_loss *out)
     out->confidence = 1 / sum;
 }
 
-fa_status fa_head_look(const fa_head *h, const float *z, const int64_t *target, const float *weight, fa_position *position, fa_loss *out)
+fa_status fa_head_look(const fa_head *h, const fa_head_row *row, fa_position *position, fa_loss *out)
 {
-    const int64_t classes = h->channels == 1 ? 2 : h->channels;
+    const int64_t classes = h->channels == 1 ? 2 : h->channels, *target = row->target;
     double sum = 0, weights = 0;
     bool any = false;
     for (int64_t p = 0; p < h->positions; p++) {
-        position[p].weight = target && target[p] < 0 ? 0 : weight ? weight[p] : 1;
+        position[p].weight = target && target[p] < 0 ? 0 : row->weight ? row->weight[p] : 1;
         if (position[p].weight == 0) continue;
         any = true;
         if (h->kind->output == FA_OUTPUT_NUMBERS) continue;
         if (target && target[p] >= classes)
             return fa_fail(FA_ERR_ARGUMENT, "target %lld at position %lld of %lld classes", (long long)target[p], (long long)p, (long long)classes);
-        fa_position_look(z + p * h->position_step, h->channels, h->channel_step, target ? target[p] : -1, &position[p]);
+        fa_position_look(row->z + p * h->position_step, h->channels, h->channel_step, target ? target[p] : -1, &position[p]);
         sum += (double)position[p].weight * fa_position_loss(&position[p]);
         weights += (double)position[p].weight;
     }
-    if (!any) return fa_fail(FA_ERR_ARGUMENT, "no position counts: %s", weight ? "the mask is 0 at all that have a target" : "none has a target");
+    if (!any) return fa_fail(FA_ERR_ARGUMENT, "no position counts: %s", row->weight ? "the mask is 0 at all that have a target" : "none has a target");
     *out = (fa_loss){-1, (double)NAN, 0};
-    if (h->kind->output == FA_OUTPUT_NUMBERS) return FA_OK;
+    if (h->kind->output == FA_OUTPUT_NUMBERS) {
+        out->loss = fa_numbers_loss(h, row);
+        return FA_OK;
+    }
     out->loss = h->positions == 1 ? fa_position_loss(position) : sum / weights;
     out->confidence = exp(-out->loss);
-    predict(h, z, out);
+    predict(h, row->z, out);
     return FA_OK;
 }
 
@@ -133,25 +136,6 @@ void fa_head_normalise(int64_t n, float *gradient)
     if (most == 0) return;
     for (int64_t k = 0; k < n; k++) square += (double)gradient[k] / most * ((double)gradient[k] / most);
     for (int64_t k = 0; k < n; k++) gradient[k] = (float)((double)gradient[k] / most / sqrt(square));
-}
-
-/* Signs that are the same for every input: there is one question to ask of all (docs/method.md). */
-static void fixed_direction(const fa_head *h, const fa_position *position, float *gradient)
-{
-    for (int64_t k = 0; k < h->outputs; k++) {
-        uint32_t bits[4];
-        fa_philox(0, (uint64_t)k / 128, 0, bits);
-        const int64_t bit = k % 128;
-        gradient[k] = h->outputs > 1 && bits[bit / 32] >> (bit % 32) & 1 ? -position[k].weight : position[k].weight;
-    }
-    fa_head_normalise(h->outputs, gradient);
-}
-
-/* That of the length of the vector of the numbers that count. */
-static void own_direction(const fa_head *h, const float *z, const fa_position *position, float *gradient)
-{
-    for (int64_t k = 0; k < h->outputs; k++) gradient[k] = position[k].weight * z[k];
-    fa_head_normalise(h->outputs, gradient);
 }
 
 /* What a position's gradient counts: under the cross-entropy its other classes' probability, exp(most) being the unit. 0 for one that does not count. */
@@ -171,30 +155,30 @@ static void at_positions(const fa_head *h, const float *z, const fa_position *po
     }
 }
 
-void fa_head_unit_gradient(const fa_head *h, const float *z, const fa_position *position, float *gradient)
+void fa_head_unit_gradient(const fa_head *h, const fa_head_row *row, const fa_position *position, float *gradient)
 {
     const bool margin = h->kind->margin;
     double most = -INFINITY, square = 0;
-    if (h->loss == FA_LOSS_REGRESSION) {
-        fixed_direction(h, position, gradient);
+    if (h->kind->output == FA_OUTPUT_NUMBERS) {
+        fa_numbers_direction(h, row, gradient);
         return;
     }
-    if (h->loss == FA_LOSS_EMBEDDING) {
-        own_direction(h, z, position, gradient);
-        return;
-    }
-    for (int64_t p = 0; p < h->positions; p++)
+    for (int64_t p = 0; p < h->positions && !margin; p++)
         if (position[p].weight != 0) most = fmax(most, fa_position_log_rest(&position[p]));
     for (int64_t p = 0; p < h->positions; p++) {
         const double one = share(&position[p], margin, most);
         if (one != 0) square += one * one * fa_position_square(&position[p], h->channels, margin);
     }
-    at_positions(h, z, position, margin, most, 1 / sqrt(square), gradient);
+    at_positions(h, row->z, position, margin, most, 1 / sqrt(square), gradient);
 }
 
-void fa_head_mean_gradient(const fa_head *h, const float *z, const fa_position *position, float *gradient)
+void fa_head_loss_gradient(const fa_head *h, const fa_head_row *row, const fa_position *position, float *gradient)
 {
     double weights = 0;
+    if (h->kind->output == FA_OUTPUT_NUMBERS) {
+        fa_numbers_loss_gradient(h, row, gradient);
+        return;
+    }
     for (int64_t p = 0; p < h->positions; p++) weights += (double)position[p].weight;
-    at_positions(h, z, position, false, 0, 1 / weights, gradient);
+    at_positions(h, row->z, position, false, 0, 1 / weights, gradient);
 }

@@ -66,15 +66,16 @@ static fa_status read_weight(fa_pass *p, const fa_array *from, int64_t row, cons
     return FA_OK;
 }
 
-fa_status fa_pass_look(fa_pass *p, const fa_array *inputs, const fa_asked *asked, int64_t i, int64_t row, fa_loss *out)
+fa_status fa_pass_look(fa_pass *p, const fa_array *inputs, const fa_asked *asked, int64_t i, int64_t row, fa_head_row *out, fa_loss *loss)
 {
-    const float *z = p->logits + i * p->head.outputs, *weight;
-    const int64_t *target;
-    for (int64_t k = 0; k < p->head.outputs; k++)
-        if (!isfinite(z[k])) return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's logit %lld is %s", (long long)row, (long long)k, z[k] != z[k] ? "NaN" : "infinite");
-    FA_TRY(read_target(p, inputs, asked, row, &target));
-    FA_TRY(read_weight(p, asked ? asked->mask : NULL, row, &weight));
-    fa_status status = fa_head_look(&p->head, z, target, weight, p->position, out);
+    const int64_t length = p->head.outputs;
+    *out = (fa_head_row){.z = p->logits + i * length, .own = asked && asked->own_output ? asked->own_output + row * length : NULL};
+    for (int64_t k = 0; k < length; k++)
+        if (!isfinite(out->z[k]))
+            return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's logit %lld is %s", (long long)row, (long long)k, out->z[k] != out->z[k] ? "NaN" : "infinite");
+    FA_TRY(read_target(p, inputs, asked, row, &out->target));
+    FA_TRY(read_weight(p, asked ? asked->mask : NULL, row, &out->weight));
+    fa_status status = fa_head_look(&p->head, out, p->position, loss);
     return status == FA_OK ? FA_OK : fa_fail_at(status, "input %lld", (long long)row);
 }
 
@@ -83,6 +84,7 @@ static void tell(const fa_pass *p, int64_t i, const fa_loss *loss, const fa_pass
     if (o->predicted) o->predicted[i] = loss->predicted;
     if (o->confidence) o->confidence[i] = (float)loss->confidence;
     if (o->loss) o->loss[i] = (float)loss->loss;
+    if (o->output) memcpy(o->output + i * p->head.outputs, p->logits + i * p->head.outputs, (size_t)p->head.outputs * sizeof *o->output);
     if (!o->target && !o->position_loss) return;
     const int64_t n = p->head.positions;
     for (int64_t k = 0; k < n; k++) {
@@ -116,10 +118,11 @@ fa_status fa_pass_judge_outputs(fa_pass *p, const fa_array *inputs, const int64_
     const int64_t length = p->head.outputs;
     float *gradient = p->at_logits;
     for (int64_t i = 0; i < p->n; i++) {
+        fa_head_row row;
         fa_loss loss;
-        FA_TRY(fa_pass_look(p, inputs, asked, i, index ? index[i] : first + i, &loss));
+        FA_TRY(fa_pass_look(p, inputs, asked, i, index ? index[i] : first + i, &row, &loss));
         if (outputs) tell(p, i, &loss, outputs);
-        if (gradient && p->head.loss != FA_LOSS_HOST) fa_head_unit_gradient(&p->head, p->logits + i * length, p->position, gradient + i * length);
+        if (gradient && p->head.loss != FA_LOSS_HOST) fa_head_unit_gradient(&p->head, &row, p->position, gradient + i * length);
     }
     if (gradient && p->head.loss == FA_LOSS_HOST) FA_TRY(ask_host(p, inputs, first));
     if (gradient) memset(gradient + p->n * length, 0, (size_t)((p->batch - p->n) * length) * sizeof *gradient);

@@ -61,7 +61,9 @@ typedef struct fa_tap_ops {
 typedef struct fa_asked {
     const fa_array *target; /* the class of each position, below 0 for none; NULL: the model's own, FA_LOSS_NEXT_TOKEN: the model's first input of integers [n, positions] */
     const fa_array *mask;   /* what each position counts, >= 0; NULL: all alike */
-    const int64_t *own_target; /* NULL, or in the place of target what fa_pass_outputs.target said of these rows at other weights */
+    /* Either may be NULL: what fa_pass_outputs said of these rows at other weights, in the place of target, and what losses of numbers are held against. */
+    const int64_t *own_target;
+    const float *own_output; /* [rows, outputs] */
 } fa_asked;
 
 /* What a pass says of each input besides taps; arrays of the caller, [n] or [n, positions], any of them NULL. */
@@ -70,6 +72,7 @@ typedef struct fa_pass_outputs {
     float *confidence;     /* fa_result.confidence */
     float *loss;           /* mean cross-entropy to the target over the positions that count, each log1p(sum_{k != y} exp(z_k - z_y)), nats */
     int64_t *target;       /* [n, positions] the class of each position, -1 where none counts */
+    float *output;         /* [n, outputs] */
     float *position_loss;  /* [n, positions] the cross-entropy of each, 0 where none counts */
 } fa_pass_outputs;
 

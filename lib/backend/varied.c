@@ -71,9 +71,10 @@ fa_status fa_pass_mean_gradient(fa_pass *pass, const fa_array *inputs, const int
     float *at_logits = pass->at_logits;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
+        fa_head_row row;
         fa_loss one;
-        FA_TRY(fa_pass_look(pass, inputs, asked, i, index ? index[i] : i, &one));
-        fa_head_mean_gradient(&pass->head, pass->logits + i * length, pass->position, at_logits + i * length);
+        FA_TRY(fa_pass_look(pass, inputs, asked, i, index ? index[i] : i, &row, &one));
+        fa_head_loss_gradient(&pass->head, &row, pass->position, at_logits + i * length);
         sum += one.loss;
     }
     memset(at_logits + n * length, 0, (size_t)((pass->batch - n) * length) * sizeof *at_logits);

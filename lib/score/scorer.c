@@ -21,7 +21,7 @@ size_t fa_scorer_bytes(const fa_sketch_body *b, int64_t n_reference, int32_t n_i
     size_t n = (size_t)batch;
     size_t plans = FA_SCORER_PLANS * (sizeof(fa_scorer_plan) + sizeof(uint64_t)) + (FA_SCORER_PLANS + 1) * (size_t)n_input * FA_MAX_DIMS * sizeof(int64_t) + 5 * FA_ALIGN;
     return sizeof(fa_scorer) + plans + (size_t)(n_input + FA_ASIDES) * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
-           (b->trace ? n * ((size_t)b->offset[b->n_layer] * sizeof(float) + sizeof(float) + 2 * sizeof(int64_t) + sizeof(fa_result)) + 4 * FA_ALIGN : 0) +
+           (b->trace ? n * ((size_t)b->offset[b->n_layer] * sizeof(float) + sizeof(float) + sizeof(int64_t) + sizeof(fa_result)) + 4 * FA_ALIGN : 0) +
            5 * FA_ALIGN + fa_judge_bytes(b, n_reference, batch, 0);
 }
 

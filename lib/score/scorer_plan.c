@@ -19,7 +19,7 @@ static void plan_end(fa_context *context, fa_scorer_plan *p)
 {
     lane_end(context, &p->single);
     lane_end(context, &p->many);
-    fa_delete(context, p->target);
+    fa_own_end(&p->own);
     fa_delete(context, p->token_loss);
     fa_delete(context, p->token_mask);
     *p = (fa_scorer_plan){.single = {.batch = 0}};
@@ -73,11 +73,11 @@ static fa_status targets_begin(fa_scorer *s, fa_scorer_plan *p)
 {
     const bool tokens = !s->varied && s->sketch->body->options.loss == FA_LOSS_NEXT_TOKEN;
     if (!s->varied && !tokens) return FA_OK;
-    const size_t positions = (size_t)fa_pass_head(tokens ? p->single.extraction.pass : p->single.tracer.pass)->positions;
-    p->target = fa_new_array(s->context, (tokens ? 1 : (size_t)s->options.max_batch) * positions, sizeof *p->target);
-    if (!p->target || !tokens) return p->target ? FA_OK : FA_ERR_MEMORY;
-    p->token_loss = fa_new_array(s->context, positions, sizeof *p->token_loss);
-    p->token_mask = fa_new_array(s->context, positions, sizeof *p->token_mask);
+    const fa_head *head = fa_pass_head(tokens ? p->single.extraction.pass : p->single.tracer.pass);
+    FA_TRY(fa_own_begin(&p->own, s->context, head, tokens ? 1 : s->options.max_batch));
+    if (!tokens) return FA_OK;
+    p->token_loss = fa_new_array(s->context, (size_t)head->positions, sizeof *p->token_loss);
+    p->token_mask = fa_new_array(s->context, (size_t)head->positions, sizeof *p->token_mask);
     return p->token_loss && p->token_mask ? FA_OK : FA_ERR_MEMORY;
 }
 

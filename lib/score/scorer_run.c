@@ -80,12 +80,12 @@ static void judge(fa_scorer *s, const fa_level *level, int64_t row, int64_t i, f
 static fa_status trace_level(fa_scorer *s, fa_scorer_lane *l, int32_t k, int64_t open)
 {
     const fa_sketch_body *b = s->sketch->body;
+    const fa_asked asked = fa_own_asked(&s->current->own, fa_network_asked(s->network, s->inputs).mask);
     int64_t draws = b->offset[b->n_layer];
     for (int32_t c = 0; c < b->n_layer; c++)
         for (int64_t t = b->offset[c] + fa_level_draws(&s->levels, k - 1, c); t < b->offset[c] + fa_level_draws(&s->levels, k, c); t++) {
             FA_TRY(fa_tracer_set(&l->tracer, b, t));
-            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &(fa_asked){.own_target = s->current->target, .mask = fa_network_asked(s->network, s->inputs).mask},
-                                    s->column));
+            FA_TRY(fa_tracer_losses(&l->tracer, s->inputs, s->active, 0, open, &asked, s->column));
             for (int64_t a = 0; a < open; a++) s->loss[s->active[a] * draws + t] = s->column[a];
         }
     return FA_OK;
@@ -119,11 +119,12 @@ static void begin_timing(fa_scorer *s)
 
 static fa_status run_traces(fa_scorer *s, fa_result *results, int64_t n)
 {
+    const fa_own *own = &s->current->own;
     int64_t open = n;
     const fa_asked asked = fa_network_asked(s->network, s->inputs);
     begin_timing(s);
     FA_TRY(fa_tracer_predict(&lane_for(s, n)->tracer, s->inputs, 0, n, &asked,
-                             &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = s->current->target}));
+                             &(fa_pass_outputs){.predicted = s->predicted, .confidence = s->confidence, .target = own->target, .output = own->output}));
     for (int64_t i = 0; i < n; i++) s->active[i] = i;
     for (int32_t k = 0; open; k++) {
         const fa_level *level = &s->levels.level[k];

@@ -18,8 +18,8 @@ static int64_t list(const fa_scorer *s, fa_token *tokens)
     const fa_scorer_plan *plan = s->current;
     int64_t n = 0;
     for (int64_t p = 0; p < positions(s); p++) {
-        if (plan->target[p] < 0) continue;
-        if (tokens) tokens[n] = (fa_token){.position = p + 1, .token = plan->target[p], .loss = (double)plan->token_loss[p]};
+        if (plan->own.target[p] < 0) continue;
+        if (tokens) tokens[n] = (fa_token){.position = p + 1, .token = plan->own.target[p], .loss = (double)plan->token_loss[p]};
         n++;
     }
     return n;
@@ -59,7 +59,7 @@ fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_i
     if (weights && !s->weights) return fa_fail(FA_ERR_ARGUMENT, "fa_score_tokens: the score '%s' has no weights", fa_score_name(s->options.score));
     FA_TRY(fa_scorer_order(s, inputs, n_inputs, 1));
     const fa_asked asked = fa_network_asked(s->network, s->inputs);
-    FA_TRY(fa_pass_forward(s->current->single.extraction.pass, s->inputs, 0, 1, &asked, &(fa_pass_outputs){.target = s->current->target, .position_loss = s->current->token_loss}));
+    FA_TRY(fa_pass_forward(s->current->single.extraction.pass, s->inputs, 0, 1, &asked, &(fa_pass_outputs){.target = s->current->own.target, .position_loss = s->current->token_loss}));
     const int64_t n = list(s, NULL);
     if (n > capacity) return fa_fail(FA_ERR_LIMIT, "fa_score_tokens: the response has %lld tokens; there is room for %lld", (long long)n, (long long)capacity);
     s->current->single.extraction.forward_ns = s->current->single.extraction.backward_ns = 0;

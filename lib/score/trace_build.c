@@ -22,8 +22,8 @@ typedef struct observed {
     fa_asked asked;
     int64_t n;
     int64_t *predicted;
-    int64_t *target; /* [n, positions] the model's own at its trained weights */
-    float *loss;     /* [n, draws] of the sketch */
+    fa_own own;
+    float *loss; /* [n, draws] of the sketch */
 } observed;
 
 typedef struct work {
@@ -37,6 +37,7 @@ typedef struct work {
     const fa_refset *references;
     observed reference, calibration;
     fa_array *sampling;
+    fa_own sampling_own;
     fa_asked sampling_asked;
     fa_checkpoint checkpoint;
     uint64_t next_checkpoint_ns;
@@ -82,21 +83,14 @@ static fa_status start(work *w)
     return FA_OK;
 }
 
-static fa_status new_targets(work *w, int64_t n, int64_t **out)
-{
-    size_t count;
-    if (!fa_mul_size((size_t)n, (size_t)head(w)->positions, &count)) return fa_fail_memory(SIZE_MAX);
-    *out = fa_arena_array(&w->arena, count, sizeof **out);
-    return *out ? FA_OK : FA_ERR_MEMORY;
-}
-
 static fa_status predict(work *w, observed *o, float *loss)
 {
     if (!o->n) return FA_OK;
     o->predicted = fa_arena_array(&w->arena, (size_t)o->n, sizeof *o->predicted);
-    FA_TRY(new_targets(w, o->n, &o->target));
     if (!o->predicted) return FA_ERR_MEMORY;
-    return fa_trace_crew_predict(&w->crew, o->inputs, o->n, &o->asked, &(fa_pass_outputs){.predicted = o->predicted, .target = o->target, .loss = loss});
+    FA_TRY(fa_own_begin(&o->own, w->arena.context, head(w), o->n));
+    return fa_trace_crew_predict(&w->crew, o->inputs, o->n, &o->asked,
+                                 &(fa_pass_outputs){.predicted = o->predicted, .target = o->own.target, .output = o->own.output, .loss = loss});
 }
 
 /* Which references stay, and the room for them. */
@@ -113,6 +107,7 @@ static fa_status settle_references(work *w)
         FA_TRY(fa_build_drop(w->arena.context, r->references, w->reference.predicted, &w->kept));
         w->references = w->kept;
         FA_TRY(fa_build_order(r->network, w->kept, &w->arena, "references", &inputs));
+        fa_own_end(&w->reference.own);
         w->reference = (observed){.inputs = inputs, .asked = fa_network_asked(r->network, inputs), .n = w->kept->n};
         FA_TRY(predict(w, &w->reference, loss));
     }
@@ -144,22 +139,23 @@ static fa_status settle_calibration(work *w, const fa_refset *set)
 static fa_status settle_sampling(work *w)
 {
     const fa_refset *set = sampling_set(w);
-    int64_t *target;
-    FA_TRY(new_targets(w, set->n, &target));
-    w->sampling_asked = (fa_asked){.own_target = target, .mask = set == w->references ? w->reference.asked.mask : fa_network_asked(w->request->network, w->sampling).mask};
+    fa_own *own = &w->sampling_own;
+    FA_TRY(fa_own_begin(own, w->arena.context, head(w), set->n));
     if (set == w->references) {
+        const fa_own *known = &w->reference.own;
         w->sampling = (fa_array *)w->reference.inputs;
-        memcpy(target, w->reference.target, (size_t)(set->n * head(w)->positions) * sizeof *target);
+        memcpy(own->target ? (void *)own->target : own->output, known->target ? (const void *)known->target : known->output, fa_own_bytes(head(w), set->n));
     } else {
         const fa_asked asked = fa_network_asked(w->request->network, w->sampling);
-        FA_TRY(fa_trace_crew_predict(&w->crew, w->sampling, set->n, &asked, &(fa_pass_outputs){.target = target}));
+        FA_TRY(fa_trace_crew_predict(&w->crew, w->sampling, set->n, &asked, &(fa_pass_outputs){.target = own->target, .output = own->output}));
     }
+    w->sampling_asked = fa_own_asked(own, fa_network_asked(w->request->network, w->sampling).mask);
     if (head(w)->kind->output != FA_OUTPUT_CLASSES) return FA_OK;
     for (int64_t i = 0; set->label && i < set->n; i++) {
         if (set->label[i] < 0) continue;
         if (set->label[i] >= w->sketch->body->classes)
             return fa_fail(FA_ERR_ARGUMENT, "sampling input %lld: label %lld of %lld classes", (long long)i, (long long)set->label[i], (long long)w->sketch->body->classes);
-        target[i] = set->label[i];
+        own->target[i] = set->label[i];
     }
     return FA_OK;
 }
@@ -168,7 +164,8 @@ static fa_status observe_set(work *w, const observed *o, int64_t draw)
 {
     const fa_sketch_body *b = w->sketch->body;
     int64_t draws = b->offset[b->n_layer];
-    return o->n ? fa_trace_crew_losses(&w->crew, b, draw, o->inputs, o->n, &(fa_asked){.own_target = o->target, .mask = o->asked.mask}, o->loss + draw, draws) : FA_OK;
+    const fa_asked asked = fa_own_asked(&o->own, o->asked.mask);
+    return o->n ? fa_trace_crew_losses(&w->crew, b, draw, o->inputs, o->n, &asked, o->loss + draw, draws) : FA_OK;
 }
 
 static fa_status observe(void *user, int64_t draw)
@@ -237,7 +234,7 @@ static fa_status build(work *w)
     fa_sketch_body *b;
     FA_TRY(fa_build_check(w->request));
     const fa_loss_kind *loss = fa_loss_kind_of(w->request->options->loss);
-    if (loss->output == FA_OUTPUT_NUMBERS) return fa_fail(FA_ERR_UNSUPPORTED, "fa_sketch_options.loss: '%s' has no losses at draws, and so no trace sketches", loss->name);
+    if (w->request->options->loss == FA_LOSS_HOST) return fa_fail(FA_ERR_UNSUPPORTED, "fa_sketch_options.loss: a host's gradient is no loss at draws: '%s' has no trace sketches", loss->name);
     FA_TRY(fa_sketch_new(w->arena.context, NULL, &w->sketch));
     b = w->sketch->body;
     FA_TRY(start(w));
@@ -254,6 +251,9 @@ static fa_status build(work *w)
 static void end(work *w)
 {
     fa_trace_crew_end(&w->crew);
+    fa_own_end(&w->reference.own);
+    fa_own_end(&w->calibration.own);
+    fa_own_end(&w->sampling_own);
     fa_program_destroy(w->program);
     if (w->kept) fa_refset_free(w->kept);
     fa_arena_clear(&w->arena);

@@ -53,12 +53,13 @@ static fa_status measure_scores(sizing *z)
     return FA_OK;
 }
 
-static fa_status measure_tracer(sizing *z, const fa_array *inputs, int64_t batch, size_t *bytes, int64_t *taken)
+static fa_status measure_tracer(sizing *z, const fa_array *inputs, int64_t batch, int64_t rows, size_t *bytes, size_t *own, int64_t *taken)
 {
     fa_tracer tracer;
     fa_status status = fa_tracer_begin(&tracer, &z->counter, z->program, inputs, z->request->network->n_input, batch, z->request->options->loss);
     *bytes = (size_t)fa_context_memory_used(&z->counter);
     *taken = tracer.batch;
+    if (status == FA_OK) *own = fa_own_bytes(fa_pass_head(tracer.pass), rows);
     fa_tracer_end(&tracer);
     return status;
 }
@@ -70,24 +71,24 @@ static fa_status estimate(sizing *z, fa_memory_estimate *out)
     const fa_refset *sampling = o->sampling ? o->sampling : r->references;
     int64_t n = r->references->n, m = r->calibration ? r->calibration->n : 0, k = o->sampling ? sampling->n : 0, most = n > m ? n : m, batch, one;
     fa_array *inputs, *samples;
-    size_t tracer, single;
+    size_t tracer, single, own, own_single;
     FA_TRY(describe(z));
     FA_TRY(fa_build_order(r->network, r->references, &z->arena, "references", &inputs));
     FA_TRY(fa_build_order(r->network, sampling, &z->arena, "fa_trace_options.sampling", &samples));
     FA_TRY(measure_scores(z));
-    FA_TRY(measure_tracer(z, inputs, r->options->batch, &tracer, &batch));
-    FA_TRY(measure_tracer(z, inputs, 1, &single, &one));
+    FA_TRY(measure_tracer(z, inputs, r->options->batch, n + m + sampling->n, &tracer, &own, &batch));
+    FA_TRY(measure_tracer(z, inputs, 1, 1, &single, &own_single, &one));
     fa_sampling s = {.network = r->network, .program = z->program, .body = &z->body, .inputs = samples, .n = sampling->n};
     FA_TRY(fa_sampling_bytes(&s, &z->counter, &z->sampling_bytes));
     most = most > k ? most : k;
     size_t threads = (size_t)fa_crew_threads(r->network->context, r->options->batch, most), names = sizeof(int64_t) + sizeof(float);
-    size_t base = z->program_bytes + threads * tracer + (size_t)most * sizeof(float) + (size_t)(2 * n + m + 2 * k) * names + FA_ARENA_SLACK;
+    size_t base = z->program_bytes + threads * tracer + (size_t)most * sizeof(float) + (size_t)(2 * n + m) * names + own + FA_ARENA_SLACK;
     size_t copies = r->options->drop_misclassified ? (size_t)n * fa_refset_row_bytes(r->references) : 0;
     size_t judging = m ? threads * (fa_judge_bytes(&z->body, n, 16, fa_body_scores(&z->body)) + z->scores_bytes) : 0;
     out->sketch_bytes = fa_sketch_bytes(&z->body, n, m);
     out->build_bytes = base + copies + out->sketch_bytes + (judging > z->sampling_bytes ? judging : z->sampling_bytes);
     out->file_bytes = fa_sketch_file_bytes(&z->body, n, m);
-    out->scorer_bytes = z->program_bytes + single + z->scores_bytes + fa_scorer_bytes(&z->body, n, r->network->n_input, 1);
+    out->scorer_bytes = z->program_bytes + single + own_single + z->scores_bytes + fa_scorer_bytes(&z->body, n, r->network->n_input, 1);
     out->draw_bytes = (uint64_t)z->body.offset[z->body.n_layer] * (z->trace.draw_bytes + (size_t)z->trace.n_statistics * sizeof(float));
     return FA_OK;
 }

@@ -52,9 +52,11 @@ static fa_status predict_chunk(void *user, int32_t t, int64_t first, int64_t n)
 {
     const work *w = user;
     const fa_pass_outputs *all = w->outputs;
+    const fa_head *head = fa_pass_head(w->crew->tracer[t].pass);
     fa_pass_outputs outputs = {.predicted = all->predicted ? all->predicted + first : NULL,
                                .loss = all->loss ? all->loss + first : NULL,
-                               .target = all->target ? all->target + first * fa_pass_head(w->crew->tracer[t].pass)->positions : NULL};
+                               .target = all->target ? all->target + first * head->positions : NULL,
+                               .output = all->output ? all->output + first * head->outputs : NULL};
     return fa_tracer_predict(&w->crew->tracer[t], w->inputs, first, n, w->asked, &outputs);
 }
 

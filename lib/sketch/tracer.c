@@ -34,6 +34,35 @@ void fa_tracer_end(fa_tracer *t)
     *t = (fa_tracer){.context = NULL};
 }
 
+fa_status fa_own_begin(fa_own *own, fa_context *context, const fa_head *head, int64_t rows)
+{
+    const bool numbers = head->kind->output == FA_OUTPUT_NUMBERS;
+    size_t count;
+    *own = (fa_own){.context = context};
+    if (!fa_mul_size((size_t)rows, (size_t)(numbers ? head->outputs : head->positions), &count)) return fa_fail_memory(SIZE_MAX);
+    if (numbers) own->output = fa_new_array(context, count, sizeof *own->output);
+    else own->target = fa_new_array(context, count, sizeof *own->target);
+    return own->output || own->target ? FA_OK : FA_ERR_MEMORY;
+}
+
+size_t fa_own_bytes(const fa_head *head, int64_t rows)
+{
+    return (size_t)rows * (size_t)head->positions * (head->kind->output == FA_OUTPUT_NUMBERS ? sizeof(float) : sizeof(int64_t));
+}
+
+void fa_own_end(fa_own *own)
+{
+    if (!own->context) return;
+    fa_delete(own->context, own->target);
+    fa_delete(own->context, own->output);
+    *own = (fa_own){.context = NULL};
+}
+
+fa_asked fa_own_asked(const fa_own *own, const fa_array *mask)
+{
+    return (fa_asked){.mask = mask, .own_target = own->target, .own_output = own->output};
+}
+
 fa_status fa_tracer_keep(fa_tracer *t, int64_t draws, uint64_t bytes)
 {
     t->kept_bytes = fa_pass_kept_bytes(t->pass);
@@ -57,7 +86,8 @@ static fa_status forward(fa_tracer *t, const fa_array *inputs, const int64_t *in
         fa_pass_outputs o = {.predicted = outputs->predicted ? outputs->predicted + i : NULL,
                              .confidence = outputs->confidence ? outputs->confidence + i : NULL,
                              .loss = outputs->loss ? outputs->loss + i : NULL,
-                             .target = outputs->target ? outputs->target + i * fa_pass_head(t->pass)->positions : NULL};
+                             .target = outputs->target ? outputs->target + i * fa_pass_head(t->pass)->positions : NULL,
+                             .output = outputs->output ? outputs->output + i * fa_pass_head(t->pass)->outputs : NULL};
         int64_t part = n - i < t->batch ? n - i : t->batch;
         FA_TRY(fa_pass_forward_some(t->pass, inputs, index ? index + i : NULL, first + i, part, asked, &o));
     }

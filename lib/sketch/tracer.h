@@ -20,6 +20,19 @@ typedef struct fa_tracer {
     bool *has;                             /* [slots] */
 } fa_tracer;
 
+/* What the network says of inputs at its trained weights, which its losses at others are held against; rows as the inputs'. */
+typedef struct fa_own {
+    fa_context *context;
+    int64_t *target; /* [rows, positions] under losses of classes, NULL under others */
+    float *output;   /* [rows, outputs] under losses of numbers, NULL under others */
+} fa_own;
+
+/* `own` is zeroed; fa_own_end() in any case. */
+fa_status fa_own_begin(fa_own *own, fa_context *context, const fa_head *head, int64_t rows);
+void fa_own_end(fa_own *own);
+size_t fa_own_bytes(const fa_head *head, int64_t rows);
+fa_asked fa_own_asked(const fa_own *own, const fa_array *mask);
+
 #define FA_AT_TRAINED (-1)
 #define FA_AT_NOTHING (-2)
 

@@ -329,7 +329,7 @@ START_TEST(traces_have_the_losses_of_positions)
 {
     fa_refset *refs = sentences(N_REF, 3), *cal = sentences(N_CAL, 4);
     for (int sampler = FA_SAMPLER_GAUSSIAN; sampler <= FA_SAMPLER_SGLD; sampler++)
-        for (int32_t loss = FA_LOSS_NEXT_TOKEN; loss <= FA_LOSS_MULTI_LABEL; loss++) {
+        for (int32_t loss = FA_LOSS_NEXT_TOKEN; loss <= FA_LOSS_EMBEDDING; loss++) {
             fa_sketch_options o = options_of(loss);
             fa_trace_options trace;
             fa_trace_options_init(&trace, sizeof trace);

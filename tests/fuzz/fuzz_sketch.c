@@ -42,7 +42,9 @@ static void use(const fa_sketch *s)
     fa_sketch_layer_info layer;
     fa_reference_info reference;
     check(fa_sketch_get_info(s, &info) == FA_OK);
-    check(info.reference_count >= 2 && info.signature_length >= 1 && info.class_count >= 2);
+    check(info.reference_count >= 2 && info.signature_length >= 1 && info.class_count >= 0);
+    check(fa_loss_name(info.loss) != NULL);
+    const bool one_class = info.loss == FA_LOSS_MARGIN || info.loss == FA_LOSS_CROSS_ENTROPY;
     check(info.is_trace ? info.layer_count == 0 : info.layer_count >= 1);
     check(info.has_moments == 0 || info.has_moments == 1);
     bool ccc = info.is_trace && use_trace(s, &info);
@@ -54,7 +56,7 @@ static void use(const fa_sketch *s)
     check(scores != NULL);
     for (int64_t i = 0; i < info.reference_count; i++) {
         check(fa_sketch_get_reference(s, i, &reference) == FA_OK);
-        check(reference.predicted >= 0 && reference.predicted < info.class_count);
+        check(reference.predicted >= (one_class ? 0 : -1) && (reference.predicted < 0 || reference.predicted < info.class_count));
     }
     for (int32_t k = 0; k < (ccc ? FA_SCORE_COUNT : FA_SCORE_COMMON_COUNT); k++) {
         fa_status status = fa_sketch_audit(s, k, scores);

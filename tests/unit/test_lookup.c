@@ -115,8 +115,9 @@ static void whole_gradient(const fa_graph *g, int64_t input, const char *name, f
     fa_run_forward(run);
     const fa_view *z = fa_run_value(run, g->output[0]);
     OK(fa_head_fit(FA_LOSS_MARGIN, z, 1, "logits", false, &head));
-    OK(fa_head_look(&head, z->data, NULL, NULL, &position, &loss));
-    fa_head_unit_gradient(&head, z->data, &position, fa_run_loss_gradient(run));
+    const fa_head_row row = {.z = z->data};
+    OK(fa_head_look(&head, &row, &position, &loss));
+    fa_head_unit_gradient(&head, &row, &position, fa_run_loss_gradient(run));
     fa_run_backward(run, NULL, NULL);
     memcpy(out, fa_run_gradient(run, 0), (size_t)g->value[value].view.count * sizeof *out);
     fa_run_destroy(run);

@@ -26,10 +26,11 @@ static fa_head classes(int32_t loss, int64_t n)
 
 static fa_loss look(const fa_head *h, const float *z, const int64_t *target, const float *weight, float *gradient)
 {
+    const fa_head_row row = {z, target, weight, NULL};
     fa_position p[MOST];
     fa_loss loss;
-    ck_assert_msg(fa_head_look(h, z, target, weight, p, &loss) == FA_OK, "%s", fa_error_message());
-    if (gradient) fa_head_unit_gradient(h, z, p, gradient);
+    ck_assert_msg(fa_head_look(h, &row, p, &loss) == FA_OK, "%s", fa_error_message());
+    if (gradient) fa_head_unit_gradient(h, &row, p, gradient);
     return loss;
 }
 
@@ -116,9 +117,10 @@ static void check_gradient(const fa_head *h, const written *w, const float *z, c
     fa_loss loss;
     double at[MOST], want[MOST], length = 0;
     float unit[MOST], mean[MOST];
-    ck_assert_int_eq(fa_head_look(h, z, target, weight, p, &loss), FA_OK);
-    fa_head_unit_gradient(h, z, p, unit);
-    fa_head_mean_gradient(h, z, p, mean);
+    const fa_head_row row = {z, target, weight, NULL};
+    ck_assert_int_eq(fa_head_look(h, &row, p, &loss), FA_OK);
+    fa_head_unit_gradient(h, &row, p, unit);
+    fa_head_loss_gradient(h, &row, p, mean);
     for (int64_t k = 0; k < h->outputs; k++) at[k] = (double)z[k];
     for (int margin = 0; margin < 2; margin++) {
         written as = *w;
@@ -239,13 +241,13 @@ START_TEST(nothing_that_is_asked_is_taken_on_trust)
     static const float z[6] = {1, 2, 3, 4, 5, 6}, zeros[2] = {0, 0};
     fa_position p[2];
     fa_loss loss = {7, 7, 7};
-    ck_assert_int_eq(fa_head_look(&h, z, (const int64_t[]){0, 3}, NULL, p, &loss), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_head_look(&h, &(fa_head_row){z, (const int64_t[]){0, 3}, NULL, NULL}, p, &loss), FA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(fa_error_message(), "target 3 at position 1"));
-    ck_assert_int_eq(fa_head_look(&h, z, (const int64_t[]){-1, -7}, NULL, p, &loss), FA_ERR_ARGUMENT);
-    ck_assert_int_eq(fa_head_look(&h, z, NULL, zeros, p, &loss), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_head_look(&h, &(fa_head_row){z, (const int64_t[]){-1, -7}, NULL, NULL}, p, &loss), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_head_look(&h, &(fa_head_row){z, NULL, zeros, NULL}, p, &loss), FA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(fa_error_message(), "mask"));
-    ck_assert_int_eq(fa_head_look(&pixels, z, (const int64_t[]){1, 2}, NULL, p, &loss), FA_ERR_ARGUMENT);
-    ck_assert_int_eq(fa_head_look(&pixels, z, (const int64_t[]){1, 0}, NULL, p, &loss), FA_OK);
+    ck_assert_int_eq(fa_head_look(&pixels, &(fa_head_row){z, (const int64_t[]){1, 2}, NULL, NULL}, p, &loss), FA_ERR_ARGUMENT);
+    ck_assert_int_eq(fa_head_look(&pixels, &(fa_head_row){z, (const int64_t[]){1, 0}, NULL, NULL}, p, &loss), FA_OK);
 }
 END_TEST
 
@@ -258,7 +260,7 @@ START_TEST(a_shape_that_does_not_fit_names_those_that_do)
     } cases[] = {{FA_LOSS_MARGIN, 4, {2, 11, 28, 28}, "per-pixel", "margin,"},       {FA_LOSS_CROSS_ENTROPY, 2, {2, 1}, "multi-label", "per-token"},
                  {FA_LOSS_NEXT_TOKEN, 2, {2, 10}, "margin", "next-token,"},          {FA_LOSS_PER_TOKEN, 2, {2, 10}, "margin", "per-token,"},
                  {FA_LOSS_PER_PIXEL, 2, {2, 10}, "margin", "per-pixel,"},            {FA_LOSS_NEXT_TOKEN, 3, {2, 1, 10}, "per-token", "next-token,"},
-                 {FA_LOSS_MARGIN, 3, {2, 8, 10}, "next-token", "margin,"}};
+                 {FA_LOSS_MARGIN, 3, {2, 8, 10}, "next-token", "margin,"},           {FA_LOSS_NEXT_TOKEN, 4, {2, 3, 8, 10}, "per-pixel", "next-token,"}};
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         fa_view v = {.dtype = FA_FLOAT32};
         fa_head h;
@@ -268,6 +270,67 @@ START_TEST(a_shape_that_does_not_fit_names_those_that_do)
         ck_assert_msg(strstr(said, "some output") && list && strstr(list, cases[c].fits) && !strstr(list, cases[c].does_not), "%s", said);
         ck_assert_int_eq(fa_head_fit(FA_LOSS_REGRESSION, &v, 2, "some output", true, &h), FA_ERR_SHAPE);
         ck_assert_int_eq(fa_head_fit(FA_LOSS_REGRESSION, &v, 3, "some output", false, &h), FA_ERR_SHAPE);
+    }
+}
+END_TEST
+
+/* The losses of numbers and what a signature starts from there, against central differences, with and without weights. */
+static double numbers(bool cosine, const double *z, const double *other, const float *weight, int64_t n)
+{
+    double zz = 0, oo = 0, zo = 0, square = 0, weights = 0;
+    for (int64_t k = 0; k < n; k++) {
+        const double w = weight ? (double)weight[k] : 1;
+        zz += w * z[k] * z[k], oo += w * other[k] * other[k], zo += w * z[k] * other[k];
+        square += w * (z[k] - other[k]) * (z[k] - other[k]), weights += w;
+    }
+    return cosine ? 1 - zo / sqrt(zz * oo) : square / (2 * weights);
+}
+
+START_TEST(numbers_are_held_against_themselves)
+{
+    enum { N = 7 };
+    static const float weight[N] = {1, 0, 2, 1, 0.5f, 1, 3};
+    const double step = 1e-6;
+    for (int c = 0; c < 4; c++) {
+        const bool cosine = c % 2;
+        const fa_head h = head_of(cosine ? FA_LOSS_EMBEDDING : FA_LOSS_REGRESSION, 3, (const int64_t[]){2, N, 1});
+        float z[N], own[N], g[N], unit[N];
+        double at[N], other[N], length = 0;
+        fa_position p[N];
+        fa_loss loss;
+        fill(z, N, 3), fill(own, N, 4);
+        fa_head_row row = {z, NULL, c < 2 ? NULL : weight, own};
+        ck_assert_int_eq(fa_head_look(&h, &row, p, &loss), FA_OK);
+        for (int k = 0; k < N; k++) at[k] = (double)z[k], other[k] = (double)own[k];
+        ck_assert_double_eq_tol(loss.loss, numbers(cosine, at, other, row.weight, N), 1e-9);
+        ck_assert(loss.predicted == -1 && isnan(loss.confidence));
+        fa_head_loss_gradient(&h, &row, p, g);
+        fa_head_unit_gradient(&h, &row, p, unit);
+        for (int k = 0; k < N; k++) {
+            const double kept = at[k], w = row.weight ? (double)weight[k] : 1;
+            at[k] = kept + step;
+            const double up = numbers(cosine, at, other, row.weight, N);
+            at[k] = kept - step;
+            ck_assert_double_eq_tol((double)g[k], (up - numbers(cosine, at, other, row.weight, N)) / (2 * step), 1e-6);
+            at[k] = kept;
+            length += w * w;
+        }
+        for (int k = 0; k < N; k++) ck_assert_double_eq_tol(fabs((double)unit[k]), (row.weight ? (double)weight[k] : 1) / sqrt(length), 1e-6);
+        float elsewhere[N]; /* the same question is put to every input */
+        fa_head_unit_gradient(&h, &(fa_head_row){own, NULL, row.weight, NULL}, p, elsewhere);
+        ck_assert_mem_eq(unit, elsewhere, sizeof unit);
+        /* At its own output the loss is flat, which is why a signature does not start from it. */
+        row.own = z;
+        ck_assert_int_eq(fa_head_look(&h, &row, p, &loss), FA_OK);
+        fa_head_loss_gradient(&h, &row, p, g);
+        ck_assert_double_eq_tol(loss.loss, 0, 1e-12);
+        ck_assert(norm(g, N) < 1e-6);
+        /* A vector of length 0 has no cosine. */
+        memset(z, 0, sizeof z);
+        row.own = own;
+        ck_assert_int_eq(fa_head_look(&h, &row, p, &loss), FA_OK);
+        fa_head_loss_gradient(&h, &row, p, g);
+        ck_assert(isfinite(loss.loss) && isfinite(norm(g, N)) && (!cosine || norm(g, N) == 0));
     }
 }
 END_TEST
@@ -293,6 +356,7 @@ int main(void)
     tcase_add_test(t, labels_predict_the_surest_or_none);
     tcase_add_test(t, nothing_that_is_asked_is_taken_on_trust);
     tcase_add_test(t, a_shape_that_does_not_fit_names_those_that_do);
+    tcase_add_test(t, numbers_are_held_against_themselves);
     tcase_add_test(t, names_and_numbers_agree);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses by name against the same gradients written down in NumPy, which share no code with them, and functions in the place of a name."""
+import sys
 import threading
 import unittest
 
@@ -7,6 +8,9 @@ import numpy as np
 
 import fattr
 from support import MODELS, ROOT, images
+
+sys.path.append(str(ROOT / "tests" / "data"))
+from counter_random import philox  # noqa: E402
 
 GPT = ROOT / "tests" / "data" / "graphs" / "gpt.onnx"
 TOKENS, WORDS = 7, 11
@@ -42,14 +46,25 @@ def per_pixel(z, _):  # [n, TOKENS, WORDS] read as TOKENS classes at WORDS pixel
     return margin(z.reshape(-1, TOKENS, WORDS).transpose(0, 2, 1)).transpose(0, 2, 1).reshape(len(z), -1)
 
 
+def signs(n):
+    """One bit each of the library's counter-based random numbers, the first always 1."""
+    bits = philox(0, np.arange(n // 128 + 1), 0).astype(np.uint32)
+    return np.where(np.unpackbits(bits.view(np.uint8), bitorder="little")[:n] & (np.arange(n) > 0), -1.0, 1.0)
+
+
+def fixed(z, _):
+    return np.tile(signs(z.shape[1]), (len(z), 1))
+
+
 NUMPY = {
     "margin": (False, lambda z, _: margin(z)),
     "cross-entropy": (False, lambda z, _: softmax(z) - onehot(z.argmax(-1), z.shape[-1])),
     "multi-label": (False, lambda z, _: np.where(z > 0, -1.0, 1.0)),
-    "embedding": (False, lambda z, _: z),
+    "regression": (False, fixed),
     "next-token": (True, next_token),
     "per-token": (True, lambda z, _: margin(z.reshape(-1, TOKENS, WORDS)).reshape(len(z), -1)),
     "per-pixel": (True, per_pixel),
+    "embedding": (True, fixed),
 }
 
 # "next-token" leaves positions without gradient, as padding has, out of the second moments; a function's gradients say nothing of padding. Without a preconditioner the moments do not matter.

@@ -23,9 +23,9 @@ pub enum Loss {
     PerPixel = sys::FA_LOSS_PER_PIXEL,
     /// Independent yes-or-no answers, `[n, labels]`.
     MultiLabel = sys::FA_LOSS_MULTI_LABEL,
-    /// Numbers, along one fixed direction.
+    /// Numbers, along one fixed direction; in a trace sketch with Gaussian losses.
     Regression = sys::FA_LOSS_REGRESSION,
-    /// A vector, along its own direction.
+    /// A vector, along one fixed direction; in a trace sketch with losses of the cosine.
     Embedding = sys::FA_LOSS_EMBEDDING,
     /// The gradient is the caller's: [`crate::SketchOptions::output_gradient`] sets it.
     Host = sys::FA_LOSS_HOST,
