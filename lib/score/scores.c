@@ -2,7 +2,6 @@
 #include "score/scores.h"
 
 #include "base/error.h"
-
 #include "score/aggregate.h"
 #include "score/span.h"
 #include "score/wide.h"

@@ -36,6 +36,19 @@ class Build(Case):
         self.assertGreaterEqual(b["signature_length"], 16 * 16 * 2 + 16 * 10)
         self.assertGreater(b["seconds"], 0)
 
+    def test_cheaper_scores(self):
+        last = self.build("--preset", "last-layers")
+        self.assertEqual(last["layers"], 2)
+        header, _ = read_sketch(self.at("other.fattr"))
+        self.assertEqual(json.loads(header["__metadata__"]["options"])["max_forwards"], 1.1)
+        self.assertEqual(self.build("--preset", "last-layers", "--max-forwards", 3)["layers"], 3)
+        self.build("--subset", "class", "--calibration", self.at("calibration.npz"))
+        header, _ = read_sketch(self.at("other.fattr"))
+        self.assertEqual(json.loads(header["__metadata__"]["options"])["subset"], "class")
+        self.assertNotIn("calibration.span", header)
+        for wrong in (["--subset", "some"], ["--max-forwards", 1], ["--preset", "last-layers", "--kind", "trace"]):
+            run("build", MLP, "-r", self.at("references.npz"), "-o", self.at("x.fattr"), *wrong, code=2)
+
     def test_the_file_is_readable(self):
         header, data = read_sketch(self.sketch)
         self.assertIn("__metadata__", header)
