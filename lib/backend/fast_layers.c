@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Matrices of more weights than this are packed once, for both directions: turning them around costs a backward pass of a hundred rows 5 %, but large models are not held three times. */
+/* Matrices of more weights than this are packed once, for both directions: turning them around costs a backward pass of a hundred rows a seventh, but large models
+ * are not held three times. */
 #define TWICE_MOST 400000
 
 static const fa_view *constant(const fa_fast *f, int32_t value)

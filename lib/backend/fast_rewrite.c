@@ -99,10 +99,10 @@ int32_t fa_fast_window_space(fa_fast *f, int32_t from, const fa_node *node, cons
 
 const float *fa_fast_floats(fa_fast *f, const fa_view *view)
 {
+    if (view->dtype != FA_FLOAT64) return view->data;
     float *to = fa_arena_array(&f->work, (size_t)view->count + 1, sizeof *to);
     if (!to) return NULL;
-    for (int64_t i = 0; i < view->count; i++)
-        to[i] = view->dtype == FA_FLOAT64 ? (float)((const double *)view->data)[i] : ((const float *)view->data)[i];
+    for (int64_t i = 0; i < view->count; i++) to[i] = (float)((const double *)view->data)[i];
     return to;
 }
 

@@ -58,7 +58,7 @@ fa_attr *fa_fast_int_attr(fa_fast *f, int32_t node, int32_t index, const char *n
 int32_t fa_fast_window_space(fa_fast *f, int32_t from, const fa_node *node, const int64_t kernel[2]);
 int32_t fa_fast_new_space(fa_fast *f);
 
-/* A real initialiser's elements as floats in the work arena; NULL with FA_ERR_MEMORY set. */
+/* A real initialiser's elements as floats: as they lie, or (float64) in the work arena; NULL with FA_ERR_MEMORY set. */
 const float *fa_fast_floats(fa_fast *f, const fa_view *view);
 
 /* fast_layers.c: each sets *done when it has replaced base's node `n`. */

@@ -38,7 +38,7 @@ static int32_t rank_of(const fa_pattern *p, int32_t value, int depth)
     return -1;
 }
 
-/* A computed factor without its scale, and the transposition that makes it where it keeps the axis that `last` of its own shows in place. */
+/* A computed factor without its scale and without the transposition that makes it, where that leaves the numbers of a row together (`either`: or those of a column). */
 static bool factor(const fa_pattern *p, int32_t value, bool either, double *scale, int32_t *from, const fa_node **turn)
 {
     const fa_factors f = fa_pattern_product(p, value);

@@ -19,8 +19,8 @@
 
 bool fa_tap_rows_takes(const fa_tap *t)
 {
-    return !t->lookup && t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->kh == 1 && t->kw == 1 && t->stride_h == 1 && t->stride_w == 1 && t->oh == t->h && t->ow == t->w && t->pad_top == 0 &&
-           t->pad_left == 0;
+    return !t->lookup && t->groups == 1 && t->a_c == 1 && t->d_c == 1 && t->kh == 1 && t->kw == 1 && t->stride_h == 1 && t->stride_w == 1 && t->oh == t->h && t->ow == t->w &&
+           t->pad_top == 0 && t->pad_left == 0;
 }
 
 /* One of a layer's sides: rows of `width` numbers, at n * step_n + h * step_h + w * step_w. */
@@ -140,8 +140,8 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
             if (rows < LONG)
                 fa_outer_run(fa_kernels_isa(), &(fa_outer){rows, k_in, k_out, x, y, k_in, k_out, to, k_out});
             else
-                fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = x, .y = y, .x_col = k_in, .y_col = k_out, .c = to,
-                                                                     .ldc = k_out});
+                fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = x, .y = y, .x_col = k_in, .y_col = k_out,
+                                                                     .c = to, .ldc = k_out});
         }
     }
 }
