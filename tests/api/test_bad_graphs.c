@@ -58,7 +58,8 @@ static const expectation known[] = {
     {"depth_to_space_zero", FA_ERR_FORMAT, "node 'bad' (DepthToSpace)", true},
     {"depth_to_space_overflows", FA_ERR_FORMAT, "node 'bad' (DepthToSpace)", true},
     {"blackman_window_large", FA_ERR_SHAPE, "node 'w' (BlackmanWindow)", false},
-    /* indices that are known beforehand; a sequence longer than there are places for */
+    /* tokens that are none; indices that are known beforehand; a sequence longer than there are places for */
+    {"tokens", FA_ERR_ARGUMENT, "node 'rows': element 0 of input 0 of 'ids' is 3; the table has rows 0 to 2", true},
     {"gather_constant", FA_ERR_SHAPE, "node 'bad' (Gather): index 4 of axis 1 with 4 elements", true},
     {"gather_least", FA_ERR_SHAPE, "node 'bad' (Gather): index -9223372036854775808", true},
     {"gather_elements", FA_ERR_SHAPE, "node 'bad' (GatherElements)", true},
@@ -91,13 +92,14 @@ static const char *path_of(const char *name)
 static float numbers[4096];
 static int64_t ids[64];
 
-/* Two inputs, open dimensions 6 long, all zeros. */
+/* Two inputs, open dimensions 6 long, of zeros or tokens 3. */
 static void make_inputs(const fa_model *m, int64_t shape[2][FA_MAX_DIMS], fa_array array[2], int32_t *n)
 {
     fa_model_info info = {.struct_size = sizeof info};
     OK(fa_model_get_info(m, &info));
     *n = info.input_count;
     ck_assert_int_le(*n, 2);
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) ids[i] = 3;
     for (int32_t i = 0; i < *n; i++) {
         fa_value_info v;
         OK(fa_model_get_input(m, i, &v));

@@ -87,6 +87,7 @@ graph("gather_elements", [node("GatherElements", "x,i", axis=1)], [ints("i", 9, 
 graph("gather_nd", [node("GatherND", "x,i")], [ints("i", 0, -9)])
 graph("scatter_elements", [node("ScatterElements", "x,i,u", axis=1)], [ints("i", 9, shape=[1, 1]), reals("u", 1, 1)])
 graph("gather_past_shape", [node("Shape", "x", "s"), node("Gather", "s,i", "d"), node("Reshape", "x,d")], [ints("i", 2)])
+graph("tokens", [node("Gather", "table,ids", "rows"), node("ReduceMean", "rows", axes=[1], keepdims=0)], [reals("table", 3, 2)], [value("ids", "n", "t", dtype=T.INT64)])
 graph("places", [node("Shape", "ids", "s"), node("Gather", "s,one", "t", axis=0), node("Range", "zero,t,one", "at"), node("Gather", "table,at", "rows"), node("Gather", "words,ids", "w"),
                  node("Add", "w,rows", "sum"), node("ReduceMean", "sum", axes=[1], keepdims=0, name="mean")],
       [reals("table", 5, 3), reals("words", 7, 3), ints("zero", 0, shape=[]), ints("one", 1, shape=[])], [value("ids", "n", "t", dtype=T.INT64)])
