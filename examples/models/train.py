@@ -72,7 +72,7 @@ def train(name, seed, epochs, log=print):
             else:
                 t, s = torch.randint(len(target), (HIDE,)), torch.randint(len(source), (HIDE,))
                 blocks = model.features(torch.cat([batch, target[t], source[s]]))
-                hiding = hide(blocks, slice(BATCH, BATCH + HIDE), slice(BATCH + HIDE, None))
+                hiding = hide([f.mean((2, 3)) for f in blocks], slice(BATCH, BATCH + HIDE), slice(BATCH + HIDE, None))
                 z = model.head(model.pool(blocks[-1]))[:BATCH]
             loss = F.cross_entropy(z, truth)
             optimiser.zero_grad()
