@@ -21,7 +21,8 @@
  */
 #define FA_LOSS_MARGIN 0        /**< `[n, classes]`: mean of z_k over k != y, minus z_y, y the predicted class; default */
 #define FA_LOSS_CROSS_ENTROPY 1 /**< `[n, classes]`: -log softmax(z)_y */
-#define FA_LOSS_NEXT_TOKEN 2    /**< `[n, tokens, classes]`: mean of -log softmax(z_i)_y over the tokens i, y the token i + 1 of the model's first input of integers [n, tokens] */
+#define FA_LOSS_NEXT_TOKEN 2    /**< `[n, tokens, classes]`: mean over the tokens i of the margin of y, the token i + 1 of the model's first input of integers [n, tokens]; what is
+                                 *   reported, and the losses of a trace sketch, are its negative log-likelihood */
 #define FA_LOSS_PER_TOKEN 3     /**< `[n, positions, classes]`, or any shape before the classes: mean over positions of the margin of the class predicted there (tagging, CTC recognisers) */
 #define FA_LOSS_PER_PIXEL 4     /**< `[n, classes, height, width]`, or any shape behind the classes: as per-token; one channel stands for two classes, z against 0 (segmentation,
                                  *   detection heads) */

@@ -7,7 +7,7 @@
 static const fa_loss_kind kinds[FA_LOSS_COUNT] = {
     [FA_LOSS_MARGIN] = {"margin", FA_OUTPUT_CLASSES, 2, true, "[n, classes] with at least two classes"},
     [FA_LOSS_CROSS_ENTROPY] = {"cross-entropy", FA_OUTPUT_CLASSES, 2, false, "[n, classes] with at least two classes"},
-    [FA_LOSS_NEXT_TOKEN] = {"next-token", FA_OUTPUT_TOKENS, 2, false, "[n, tokens, classes] with at least two tokens and classes"},
+    [FA_LOSS_NEXT_TOKEN] = {"next-token", FA_OUTPUT_TOKENS, 2, true, "[n, tokens, classes] with at least two tokens and classes"},
     [FA_LOSS_PER_TOKEN] = {"per-token", FA_OUTPUT_TOKENS, 2, true, "[n, positions, classes] with at least two classes"},
     [FA_LOSS_PER_PIXEL] = {"per-pixel", FA_OUTPUT_PIXELS, 1, true, "[n, classes, height, width]"},
     [FA_LOSS_MULTI_LABEL] = {"multi-label", FA_OUTPUT_LABELS, 1, true, "[n, labels]"},

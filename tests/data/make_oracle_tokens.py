@@ -66,7 +66,9 @@ def taps(model, x, mask):
     for h in hooks:
         h.remove()
     loss = -z[:-1].log_softmax(1)[torch.arange(len(x) - 1), x[1:]]
-    g, = torch.autograd.grad((loss * mask[1:]).sum(), z, retain_graph=True)
+    own = z[:-1][torch.arange(len(x) - 1), x[1:]]
+    margin = (z[:-1].sum(1) - own) / (VOCABULARY - 1) - own
+    g, = torch.autograd.grad((margin * mask[1:]).sum(), z, retain_graph=True)
     model.zero_grad()
     z.backward(g / g.norm())
     out = {}
