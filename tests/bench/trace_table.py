@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection by trace sketches: samplers x draws x scores on the example networks, the table of docs/method.md.
 
-    trace_table.py FATTR MODELS INPUTS OUT [--samplers NAME ...] [--cases NAME ...] [--draws T] [--count N]
+    trace_table.py FATTR MODELS INPUTS OUT [--samplers NAME ...] [--cases NAME ...] [--draws T] [--seeds S ...] [--count N]
 
 FATTR   the program
 MODELS  examples/models
@@ -12,7 +12,7 @@ OUT     a folder for the traces, which are kept: a second run goes on where the 
 A sketch is built per network and sampler with all tested inputs as its calibration set, so that their losses at every draw are in the file. Everything else is
 NumPy: a score at fewer draws takes the first ones. On one sketch of 200 draws that second implementation of the scores was 4e-5 off the library's at the most.
 The gradient sketch is scored on the same inputs. A network of 500 references and 500 tested inputs takes about 10 s at
-100 gaussian draws; a chain's step costs as much as 1000 losses. Prints one Markdown table per case.
+100 gaussian draws; a chain's step costs as much as 1000 losses. Prints one Markdown table per case, means over the seeds of the draws; OUT/auroc.json has every figure.
 """
 import argparse
 import json
@@ -32,6 +32,7 @@ SAMPLERS = {
     "sgld": ["--sampler", "sgld"],
 }
 RIDGE, TOPK = 1, 5  # the defaults
+DRAWS = (25, 50, 100, 200, 400, 800)
 
 
 def tensors(path, names):
@@ -135,14 +136,14 @@ class Table:
             at += n
         return found
 
-    def traces(self, network, sampler):
+    def traces(self, network, sampler, seed):
         """(losses of the tested inputs, of the references, classes of the references)"""
-        kept = self.out / f"{network} {sampler} {self.of.draws} draws {self.of.count} inputs.npz"
+        kept = self.out / f"{network} {sampler} {self.of.draws} draws {self.of.count} inputs seed {seed}.npz"
         if not kept.exists():
             tested, sketch = self.out / "tested.npz", self.out / "building.fattr"
             np.savez(tested, x=np.concatenate([self.inputs(name) for name in self.parts(network)]))
             said = self.fattr("build", self.model(network), "-r", pathlib.Path(self.of.inputs) / "references.npz", "-c", tested, "--kind", "trace", "--draws", self.of.draws,
-                              "--batch", 32, *SAMPLERS[sampler], "-o", sketch)
+                              "--batch", 32, "--seed", seed, *SAMPLERS[sampler], "-o", sketch)
             print(kept.stem, json.dumps(said["trace"]), said["seconds"], "s", file=sys.stderr)
             loss, reference, of = tensors(sketch, ["calibration.loss", "references.loss", "references.predicted"])
             np.savez(kept, loss=loss, reference=reference, of=of)
@@ -159,18 +160,35 @@ class Table:
         return {name: self.fattr("evaluate", sketch, "--model", self.model(NETWORK[case]), "--clean", clean, "--anomalous", anomalous, "--score", name)["auroc"]
                 for name in ("cone", "span", "topk", "class", "mean")}
 
+    def at_draws(self, case, sampler, seed):
+        """{draws: {score: AUROC}}"""
+        loss, reference, of = self.traces(NETWORK[case], sampler, seed)
+        parts, found = self.parts(NETWORK[case]), {}
+        for draws in [d for d in DRAWS if d <= self.of.draws]:
+            scores = all_scores(loss[:, :draws], reference[:, :draws], of)
+            found[draws] = {name: auroc(s[parts["clean"]], s[parts[case]]) for name, s in scores.items()}
+        return found
+
+    def record(self, case, sampler, draws, seed, found):
+        kept = self.out / "auroc.json"
+        known = json.loads(kept.read_text()) if kept.exists() else []
+        row = {"case": case, "signature": sampler, "draws": draws, "seed": seed, "count": self.of.count}
+        known = [k for k in known if {n: k[n] for n in row} != row]
+        kept.write_text(json.dumps([*known, {**row, "auroc": found}], indent=1))
+
     def case(self, case):
-        rows = [("gradient", "", self.gradient(case))]
+        rows = [("gradient", 0, self.gradient(case))]
+        self.record(case, *rows[0][:2], None, rows[0][2])
         for sampler in self.of.samplers:
-            loss, reference, of = self.traces(NETWORK[case], sampler)
-            parts = self.parts(NETWORK[case])
-            for draws in [d for d in (25, 50, 100, 200, 400, 800) if d <= self.of.draws]:
-                scores = all_scores(loss[:, :draws], reference[:, :draws], of)
-                rows.append((sampler, draws, {name: auroc(s[parts["clean"]], s[parts[case]]) for name, s in scores.items()}))
+            seeds = [self.at_draws(case, sampler, seed) for seed in self.of.seeds]
+            for draws in seeds[0]:
+                for seed, found in zip(self.of.seeds, seeds):
+                    self.record(case, sampler, draws, seed, found[draws])
+                rows.append((sampler, draws, {name: np.mean([found[draws][name] for found in seeds]) for name in seeds[0][draws]}))
         names = list(rows[-1][2])
         print(f"\n{case}\n\n| signature | draws | {' | '.join(names)} |\n|{'---|' * (len(names) + 2)}")
         for signature, draws, found in rows:
-            print(f"| {signature} | {draws} | " + " | ".join("%.3f" % found[name] if name in found else "" for name in names) + " |", flush=True)
+            print(f"| {signature} | {draws or ''} | " + " | ".join("%.3f" % found[name] if name in found else "" for name in names) + " |", flush=True)
 
 
 def main():
@@ -180,6 +198,7 @@ def main():
     p.add_argument("--samplers", nargs="+", default=["gaussian 1e3"], choices=SAMPLERS)
     p.add_argument("--cases", nargs="+", default=list(NETWORK), choices=NETWORK)
     p.add_argument("--draws", type=int, default=200)
+    p.add_argument("--seeds", nargs="+", type=int, default=[0])
     p.add_argument("--count", type=int, default=250, help="inputs of each kind")
     arguments = p.parse_args()
     table = Table(arguments)
