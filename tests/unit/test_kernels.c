@@ -198,7 +198,7 @@ END_TEST
 
 START_TEST(convolutions_of_random_shapes)
 {
-    for (int i = 0; i < 250; i++) {
+    for (int i = 0; i < 160; i++) {
         fa_conv_geometry g = {.groups = pick(0, 3) ? 1 : pick(1, 4)};
         g.kh = pick(1, 4), g.kw = pick(1, 4);
         g.stride_h = pick(1, 3), g.stride_w = pick(1, 3);
@@ -269,7 +269,7 @@ END_TEST
 /* Tiles that do not fill an image, channels that do not fill a vector, blocks of tiles that span images. */
 START_TEST(minimal_filtering_of_random_shapes)
 {
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 60; i++) {
         fa_conv_geometry g = {.c = pick(1, 50), .out = pick(1, 50), .groups = 1, .kh = 3, .kw = 3, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
         g.h = pick(1, 15), g.w = pick(1, 15), g.pad_top = pick(0, 3), g.pad_left = pick(0, 3);
         g.oh = g.h + g.pad_top + pick(0, 3) - 2, g.ow = g.w + g.pad_left + pick(0, 3) - 2;
