@@ -139,11 +139,4 @@ static const fa_broadcast_kernels NAME(table) = {NAME(pair), NAME(product), NAME
 #undef LOAD_F
 #undef STORE_F
 #undef ROWS
-#undef NAME
-#undef TARGET
-#undef FLOATS
-#undef SPLAT_F
-#undef MASK
-#undef MASK_OF
-#undef MASK_LOAD
-#undef MASK_STORE
+#include "kernels/vectors_end.h"

@@ -45,28 +45,10 @@ static inline plain_f larger(plain_f a, plain_f b)
 
 #if FA_HAVE_AVX2
 
-#define NAME(f) f##_avx2
-#define LABEL "avx2"
-#define TARGET FA_AVX2
-#define FLOATS 8
-#define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
-#define MIN_F(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
-#define MAX_F(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
-#define SQRT_F(x) ((vf)_mm256_sqrt_ps((__m256)(x)))
-#define SELECT(mask, a, b) ((vf)(((vi)(mask) & (vi)(a)) | (~(vi)(mask) & (vi)(b))))
+#include "kernels/vectors_avx2.h"
 #include "kernels/chain_body.h"
 
-#define NAME(f) f##_avx512
-#define LABEL "avx512"
-#define TARGET __attribute__((target("avx512f,avx512dq,fma")))
-#define FLOATS 16
-#define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
-#define MIN_F(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
-#define MAX_F(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
-#define SQRT_F(x) ((vf)_mm512_sqrt_ps((__m512)(x)))
-#define SELECT(mask, a, b) ((vf)(((vi)(mask) & (vi)(a)) | (~(vi)(mask) & (vi)(b))))
+#include "kernels/vectors_avx512.h"
 #include "kernels/chain_body.h"
 
 #endif

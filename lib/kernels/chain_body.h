@@ -142,13 +142,4 @@ static const fa_chain_kernels NAME(table) = {LABEL, NAME(forward), NAME(gradient
 #undef SIXTH
 #undef HALF
 #undef LOGISTIC
-#undef NAME
-#undef LABEL
-#undef TARGET
-#undef FLOATS
-#undef FMA_F
-#undef SPLAT_F
-#undef MIN_F
-#undef MAX_F
-#undef SQRT_F
-#undef SELECT
+#include "kernels/vectors_end.h"

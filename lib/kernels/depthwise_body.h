@@ -154,13 +154,4 @@ static const passes NAME(passes)[] = {PASSES(3, 1), PASSES(5, 1), PASSES(3, 2), 
 #undef SUM_BLOCK
 #undef PASS
 #undef PASSES
-#undef NAME
-#undef TARGET
-#undef FLOATS
-#undef FMA_F
-#undef SPLAT_F
-#undef MAX_F
-#undef MASK
-#undef MASK_OF
-#undef MASK_LOAD
-#undef MASK_STORE
+#include "kernels/vectors_end.h"

@@ -43,29 +43,17 @@ static inline plain_f larger_f(plain_f a, plain_f b)
 
 #if FA_HAVE_AVX2
 
-#define NAME(f) f##_avx2
-#define LABEL "avx2"
-#define TARGET FA_AVX2
-#define FLOATS 8
+#include "kernels/vectors_avx2.h"
 #define DOUBLES 4
-#define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define FMA_D(a, b, c) ((vd)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
-#define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
 #define SPLAT_D(x) ((vd)_mm256_set1_pd(x))
-#define MAX_F(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define MAX_I(a, b) ((vi)_mm256_max_epi32((__m256i)(a), (__m256i)(b)))
 #include "kernels/dot_body.h"
 
-#define NAME(f) f##_avx512
-#define LABEL "avx512"
-#define TARGET __attribute__((target("avx512f,fma")))
-#define FLOATS 16
+#include "kernels/vectors_avx512.h"
 #define DOUBLES 8
-#define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define FMA_D(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
-#define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
 #define SPLAT_D(x) ((vd)_mm512_set1_pd(x))
-#define MAX_F(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define MAX_I(a, b) ((vi)_mm512_max_epi32((__m512i)(a), (__m512i)(b)))
 #include "kernels/dot_body.h"
 

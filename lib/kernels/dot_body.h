@@ -239,14 +239,8 @@ static const fa_dot_kernels NAME(table) = {
 #undef LOAD_F
 #undef LOAD_D
 #undef PANEL
-#undef NAME
-#undef LABEL
-#undef TARGET
-#undef FLOATS
 #undef DOUBLES
-#undef FMA_F
 #undef FMA_D
-#undef SPLAT_F
 #undef SPLAT_D
-#undef MAX_F
 #undef MAX_I
+#include "kernels/vectors_end.h"

@@ -70,13 +70,5 @@ static void NAME(run)(const fa_outer_grid *g)
 #undef TILE
 #undef TILES
 #undef ENTRY
-#undef NAME
-#undef TARGET
-#undef FLOATS
 #undef ROWS
-#undef FMA_F
-#undef SPLAT_F
-#undef MASK
-#undef MASK_OF
-#undef MASK_LOAD
-#undef MASK_STORE
+#include "kernels/vectors_end.h"

@@ -299,15 +299,4 @@ static const fa_rowwise NAME(table) = {
 #undef ERF
 #undef ERF_SLOPE
 #undef TANH_SLOPE
-#undef NAME
-#undef TARGET
-#undef FLOATS
-#undef FMA_F
-#undef SPLAT_F
-#undef MIN_F
-#undef MAX_F
-#undef SELECT
-#undef MASK
-#undef MASK_OF
-#undef MASK_LOAD
-#undef MASK_STORE
+#include "kernels/vectors_end.h"

@@ -57,32 +57,15 @@ static four load_some(const float *p, uint32_t mask)
 #include "kernels/winograd_body.h"
 
 #if FA_HAVE_AVX2
-/* Masks of 0 to 8 lanes: lanes [8 - n, 16 - n). */
-static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
-
-#define NAME(f) f##_avx2
-#define TARGET FA_AVX2
-#define FLOATS 8
+#include "kernels/vectors_avx2.h"
 #define ROWS 6
 #define SUM_ROWS 6
-#define FMA_F(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define SPLAT_F(x) ((vf)_mm256_set1_ps(x))
-#define RELU_F(a) ((vf)_mm256_max_ps((__m256)(a), _mm256_setzero_ps()))
-#define MASK __m256i
-#define MASK_OF(n) _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - (n)))
-#define MASK_LOAD(p, mask) ((vf)_mm256_maskload_ps(p, mask))
+#define RELU_F(a) MAX_F(a, SPLAT_F(0.0f))
 #include "kernels/winograd_body.h"
 
-#define NAME(f) f##_avx512
-#define TARGET __attribute__((target("avx512f,fma")))
-#define FLOATS 16
+#include "kernels/vectors_avx512.h"
 #define ROWS 28
 #define SUM_ROWS 16
-#define FMA_F(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define SPLAT_F(x) ((vf)_mm512_set1_ps(x))
-#define RELU_F(a) ((vf)_mm512_max_ps((__m512)(a), _mm512_setzero_ps()))
-#define MASK uint32_t
-#define MASK_OF(n) (uint32_t)((1u << (n)) - 1)
-#define MASK_LOAD(p, mask) ((vf)_mm512_maskz_loadu_ps((__mmask16)(mask), p))
+#define RELU_F(a) MAX_F(a, SPLAT_F(0.0f))
 #include "kernels/winograd_body.h"
 #endif

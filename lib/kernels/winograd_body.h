@@ -326,18 +326,11 @@ TARGET void NAME(fa_winograd_sums)(const fa_winograd_block *b, const float *d, f
 
 #undef vf
 #undef LOAD_F
-#undef SPLAT_F
 #undef VECTORS
 #undef PRODUCTS
 #undef SUMS
 #undef ENTRY
-#undef NAME
-#undef TARGET
-#undef FLOATS
 #undef ROWS
 #undef SUM_ROWS
-#undef FMA_F
 #undef RELU_F
-#undef MASK
-#undef MASK_OF
-#undef MASK_LOAD
+#include "kernels/vectors_end.h"
