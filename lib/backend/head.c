@@ -138,18 +138,12 @@ void fa_head_normalise(int64_t n, float *gradient)
     for (int64_t k = 0; k < n; k++) gradient[k] = (float)((double)gradient[k] / most / sqrt(square));
 }
 
-/* What a position's gradient counts: under the cross-entropy its other classes' probability, exp(most) being the unit. 0 for one that does not count. */
-static double share(const fa_position *p, bool margin, double most)
-{
-    if (p->weight == 0) return 0;
-    return (double)p->weight * (margin ? 1 : exp(fa_position_log_rest(p) - most));
-}
-
-static void at_positions(const fa_head *h, const float *z, const fa_position *position, bool margin, double most, double scale, float *gradient)
+/* Of each position that counts, times its weight; `whole`: and times its other classes' probability, which makes it the gradient of the cross-entropy. */
+static void at_positions(const fa_head *h, const float *z, const fa_position *position, bool margin, bool whole, double scale, float *gradient)
 {
     memset(gradient, 0, (size_t)h->outputs * sizeof *gradient);
     for (int64_t p = 0; p < h->positions; p++) {
-        const double one = share(&position[p], margin, most);
+        const double one = position[p].weight == 0 ? 0 : (double)position[p].weight * (whole ? exp(fa_position_log_rest(&position[p])) : 1);
         const int64_t at = p * h->position_step;
         if (one != 0) fa_position_gradient(&position[p], z + at, h->channels, h->channel_step, margin, scale * one, gradient + at);
     }
@@ -158,18 +152,16 @@ static void at_positions(const fa_head *h, const float *z, const fa_position *po
 void fa_head_unit_gradient(const fa_head *h, const fa_head_row *row, const fa_position *position, float *gradient)
 {
     const bool margin = h->kind->margin;
-    double most = -INFINITY, square = 0;
+    double square = 0;
     if (h->kind->output == FA_OUTPUT_NUMBERS) {
         fa_numbers_direction(h, row, gradient);
         return;
     }
-    for (int64_t p = 0; p < h->positions && !margin; p++)
-        if (position[p].weight != 0) most = fmax(most, fa_position_log_rest(&position[p]));
     for (int64_t p = 0; p < h->positions; p++) {
-        const double one = share(&position[p], margin, most);
+        const double one = (double)position[p].weight;
         if (one != 0) square += one * one * fa_position_square(&position[p], h->channels, margin);
     }
-    at_positions(h, row->z, position, margin, most, 1 / sqrt(square), gradient);
+    at_positions(h, row->z, position, margin, false, 1 / sqrt(square), gradient);
 }
 
 void fa_head_loss_gradient(const fa_head *h, const fa_head_row *row, const fa_position *position, float *gradient)
@@ -180,5 +172,5 @@ void fa_head_loss_gradient(const fa_head *h, const fa_head_row *row, const fa_po
         return;
     }
     for (int64_t p = 0; p < h->positions; p++) weights += (double)position[p].weight;
-    at_positions(h, row->z, position, false, 0, 1 / weights, gradient);
+    at_positions(h, row->z, position, false, true, 1 / weights, gradient);
 }
