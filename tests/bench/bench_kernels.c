@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GFLOP/s of the kernels on one thread, for the layers of the example networks, and their share of the multiply-adds that the core was measured to do; an object of JSON a
  * line: bench-kernels */
+#include "bench.h"
 #include "base/context.h"
 #include "kernels/cpu.h"
 #include "kernels/conv.h"
@@ -17,15 +18,12 @@
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return clock_seconds(CLOCK_MONOTONIC);
 }
 
 static float *numbers(int64_t n)
 {
-    float *x = aligned_alloc(64, ((size_t)n * sizeof *x + 63) / 64 * 64);
-    if (!x) exit(1);
+    float *x = memory((size_t)n * sizeof *x);
     fa_normal(1, 2, 0, n, x);
     return x;
 }

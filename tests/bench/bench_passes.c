@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CPU milliseconds of one batch through a model on one thread, least of several rounds, as JSON: bench-passes MODEL.onnx BATCH D,D,... [K [REFERENCE]]. The shape is that of one input;
  * integers are 1. forward; backward to every layer with taps that do nothing; blocks: projecting them to K x K (16); moments: adding them to second moments. */
+#include "bench.h"
 #include "backend/pass.h"
 #include "base/context.h"
 #include "kernels/normal.h"
@@ -16,24 +17,7 @@ enum { ROUNDS = 7, WIDEST = 4096 }; /* wider sides have no second moments: a ske
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
-static void *memory(size_t size)
-{
-    void *p = aligned_alloc(64, (size + 127) / 64 * 64);
-    if (!p) exit(1);
-    memset(p, 0, (size + 127) / 64 * 64);
-    return p;
-}
-
-static void need(fa_status status)
-{
-    if (status == FA_OK) return;
-    fprintf(stderr, "%s\n", fa_error_message());
-    exit(1);
+    return 1e3 * clock_seconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* One layer's projections and what they are for. */

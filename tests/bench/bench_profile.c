@@ -4,6 +4,7 @@
  * sides (16). One thread; one line of JSON per node with the least of many times of its forward pass, data-gradient and tap projection in microseconds and the
  * rate of its forward pass, then one per operator.
  */
+#include "bench.h"
 #include "backend/program.h"
 #include "base/context.h"
 #include "graph/plan_private.h"
@@ -37,24 +38,7 @@ static struct profile {
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void need(fa_status status)
-{
-    if (status == FA_OK) return;
-    fprintf(stderr, "%s\n", fa_error_message());
-    exit(1);
-}
-
-static void *room(size_t bytes)
-{
-    void *p = aligned_alloc(FA_ALIGN, (bytes + FA_ALIGN) / FA_ALIGN * FA_ALIGN);
-    if (!p) exit(1);
-    memset(p, 0, bytes);
-    return p;
+    return clock_seconds(CLOCK_MONOTONIC);
 }
 
 static void note(int64_t node, int kind, double took)
@@ -114,10 +98,10 @@ static void take_taps(const fa_program *program, const fa_plan *plan, int64_t ba
     size_t scratch = FA_ALIGN, most = 0;
     profile.tap_ops = program->tap_ops;
     profile.node = layers->node;
-    profile.geometry = room((size_t)layers->count * sizeof *profile.geometry);
-    profile.packed = room((size_t)layers->count * sizeof *profile.packed);
-    profile.k_in = room((size_t)layers->count * sizeof *profile.k_in);
-    profile.k_out = room((size_t)layers->count * sizeof *profile.k_out);
+    profile.geometry = memory((size_t)layers->count * sizeof *profile.geometry);
+    profile.packed = memory((size_t)layers->count * sizeof *profile.packed);
+    profile.k_in = memory((size_t)layers->count * sizeof *profile.k_in);
+    profile.k_out = memory((size_t)layers->count * sizeof *profile.k_out);
     for (int32_t l = 0; l < layers->count; l++) {
         const fa_layer *layer = &layers->layer[l];
         const fa_node *node = &program->evaluation.graph->node[layers->node[l]];
@@ -126,18 +110,18 @@ static void take_taps(const fa_program *program, const fa_plan *plan, int64_t ba
         fa_tap *t = &profile.geometry[l];
         need(fa_layer_geometry(layer, node, a, d, batch, a->count / batch, t));
         const int64_t k_in = profile.k_in[l] = layer->in < k ? layer->in : k, k_out = profile.k_out[l] = layer->out < k ? layer->out : k;
-        float *p_in = room((size_t)(layer->in * k_in) * sizeof *p_in), *p_out = room((size_t)(layer->out * k_out) * sizeof *p_out);
+        float *p_in = memory((size_t)(layer->in * k_in) * sizeof *p_in), *p_out = memory((size_t)(layer->out * k_out) * sizeof *p_out);
         fa_normal(3, 1, 0, layer->in * k_in, p_in);
         fa_normal(3, 2, 0, layer->out * k_out, p_out);
-        profile.packed[l] = room(program->tap_ops->packed_size(t, k_in, k_out));
+        profile.packed[l] = memory(program->tap_ops->packed_size(t, k_in, k_out));
         program->tap_ops->pack(t, p_in, k_in, p_out, k_out, profile.packed[l]);
         free(p_in), free(p_out);
         const size_t bytes = program->tap_ops->scratch(t, k_in, k_out), blocks = (size_t)(batch * k_in * k_out) * sizeof(float);
         scratch = bytes > scratch ? bytes : scratch;
         most = blocks > most ? blocks : most;
     }
-    profile.scratch = room(scratch);
-    profile.block = room(most);
+    profile.scratch = memory(scratch);
+    profile.block = memory(most);
 }
 
 static void print_shape(const fa_plan *plan, int32_t value)
@@ -212,8 +196,8 @@ int main(int argc, char **argv)
     need(fa_program_create(g, logits, fa_kernels_available() ? FA_KERNELS_FAST : FA_KERNELS_REFERENCE, &program));
     profile.graph = program->evaluation.graph;
     const size_t nodes = (size_t)profile.graph->n_node + 1;
-    profile.op = room(nodes * sizeof *profile.op);
-    profile.least = room(nodes * sizeof *profile.least);
+    profile.op = memory(nodes * sizeof *profile.op);
+    profile.least = memory(nodes * sizeof *profile.least);
     for (int32_t n = 0; n < profile.graph->n_node; n++) profile.op[n] = fa_op_find(program->ops, &profile.graph->node[n]);
     fa_view input = {.dtype = FA_FLOAT32};
     const fa_op_table timed = timed_table(program->ops);

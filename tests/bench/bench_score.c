@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Microseconds of what comes after the passes, on one thread, as JSON: bench-score [references ...] */
+#include "bench.h"
 #include "kernels/normal.h"
 #include "score/cholesky.h"
 #include "score/scores.h"
@@ -22,22 +23,13 @@
 /* CPU time: the machine may be shared. */
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return 1e6 * (double)t.tv_sec + 1e-3 * (double)t.tv_nsec;
+    return 1e6 * clock_seconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
-}
-
-static void *memory(size_t size)
-{
-    void *p = aligned_alloc(64, (size + 63) / 64 * 64);
-    if (!p) exit(1);
-    return p;
 }
 
 /* Signatures as networks give them: class means, some directions of decreasing size that all share, noise. */

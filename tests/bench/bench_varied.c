@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What moving weights cost, in forward passes at the same batch: bench-varied MODEL.onnx ... One thread; one line of JSON per model and batch. */
+#include "bench.h"
 #include "backend/varied.h"
 #include "base/context.h"
 #include "kernels/normal.h"
@@ -14,16 +15,7 @@
 
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void need(fa_status status)
-{
-    if (status == FA_OK) return;
-    fprintf(stderr, "%s\n", fa_error_message());
-    exit(1);
+    return clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* The inputs, the passes over them, and what they write to. */
