@@ -66,33 +66,37 @@ class Model(Handle):
 
     _type = "fa_model"
     context: Context
-    _source: Tuple[Any, Optional[str], Any]
+    _source: Tuple[Any, Dict[str, Any]]
 
     @classmethod
-    def load(cls, path: Path, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, context: Optional[Context] = None) -> "Model":
+    def load(cls, path: Path, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, plan_cache: Optional[int] = None,
+             context: Optional[Context] = None) -> "Model":
         """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, before a trailing Softmax.
 
         bound: inputs by name that are the same in every run (a sample rate, a mode): part of the model from then on, and given to no run.
+        plan_cache: sizes of inputs and values that run() stays ready for, default 8.
         """
-        return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), output, bound, context)
+        return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), context, bound, output=output, plan_cache=plan_cache)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, context: Optional[Context] = None) -> "Model":
+    def from_bytes(cls, data: bytes, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, plan_cache: Optional[int] = None,
+                   context: Optional[Context] = None) -> "Model":
         """The same from the file's bytes."""
         data = bytes(data)
-        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), output, bound, context)
+        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), context, bound, output=output, plan_cache=plan_cache)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("Model.load() and Model.from_bytes() make models")
 
     @classmethod
-    def _open(cls, create: Any, source: Any, arguments: Tuple[Any, ...], output: Optional[str], bound: Optional[Dict[str, Any]], context: Optional[Context]) -> "Model":
+    def _open(cls, create: Any, source: Any, arguments: Tuple[Any, ...], context: Optional[Context], bound: Optional[Dict[str, Any]], output: Optional[str],
+              plan_cache: Optional[int]) -> "Model":
         held = _arrays.inputs(bound or {})
-        o = _native.options("fa_model_options", output=_native.encode(output), bound=_arrays.c_arrays(held) if held else None, bound_count=len(held))
+        o = _native.options("fa_model_options", output=_native.encode(output), bound=_arrays.c_arrays(held) if held else None, bound_count=len(held), plan_cache=plan_cache)
         context = context or default_context()
         model = cls._made(create, context.handle, *arguments, ctypes.byref(o))
         model.context = context
-        model._source = source, output, {name: a.copy() for name, a in held}
+        model._source = source, {"output": output, "bound": {name: a.copy() for name, a in held}, "plan_cache": plan_cache}
         return model
 
     def __copy__(self) -> "Model":
@@ -154,8 +158,8 @@ class Model(Handle):
             lib.fa_tensor_release(tensor)
 
 
-def _unpickle_model(source: Any, output: Optional[str], bound: Dict[str, Any], digest: str) -> Model:
-    model = Model.from_bytes(bytes(source), output=output, bound=bound) if isinstance(source, bytearray) else Model.load(source, output=output, bound=bound)
+def _unpickle_model(source: Any, options: Dict[str, Any], digest: str) -> Model:
+    model = Model.from_bytes(bytes(source), **options) if isinstance(source, bytearray) else Model.load(source, **options)
     if model.digest != digest:
         raise errors.error("FA_ERR_MISMATCH", f"{os.fsdecode(source) if isinstance(source, bytes) else 'the model'} holds another network than the one that was pickled")
     return model

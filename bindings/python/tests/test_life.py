@@ -67,6 +67,23 @@ class Life(unittest.TestCase):
         with self.assertRaisesRegex(fattr.InputError, "bound input 'x': shape"):
             fattr.Model.load(path, bound={"x": np.zeros((1, 2, 3), np.float32)})
 
+    def test_models_keep_so_many_plans(self):
+        want = fattr.Model.load(MODELS / "mlp.onnx").run(images(3, 5))
+        for plans in (1, 1024):
+            model = pickle.loads(pickle.dumps(fattr.Model.load(MODELS / "mlp.onnx", plan_cache=plans)))
+            np.testing.assert_array_equal(model.run(images(3, 5)), want)
+        with fattr.Context() as context:
+            used = []
+            for plans in (1, 8):
+                with fattr.Model.load(MODELS / "mlp.onnx", plan_cache=plans, context=context) as model:
+                    for n in range(1, 9):
+                        model.run(images(n, 5))
+                    used.append(context.memory_used)
+            self.assertGreater(used[1], used[0])
+        for plans in (-1, 1025):
+            with self.assertRaisesRegex(fattr.FattrError, "fa_model_options.plan_cache"):
+                fattr.Model.load(MODELS / "mlp.onnx", plan_cache=plans)
+
     def test_results_are_copies(self):
         scorer = fattr.Scorer(self.sketch, self.model)
         first = scorer.score(images(3, 5))

@@ -4,6 +4,7 @@ use crate::error::check;
 use crate::ffi::{self, shared, Wraps};
 use crate::{Context, Result};
 use fattr_sys as sys;
+use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::path::Path;
 use std::ptr::{null, NonNull};
@@ -82,29 +83,69 @@ pub struct Layer {
     pub has_bias: bool,
 }
 
+/// Options of a model.
+#[derive(Clone, Debug)]
+pub struct ModelOptions<'a> {
+    raw: sys::fa_model_options,
+    output: Option<CString>,
+    bound: &'a [ArrayView<'a>],
+}
+
+// SAFETY: plain numbers; the pointers in it are null until a call.
+unsafe impl Send for ModelOptions<'_> {}
+unsafe impl Sync for ModelOptions<'_> {}
+
+impl<'a> ModelOptions<'a> {
+    /// The defaults.
+    pub fn new() -> Self {
+        // SAFETY: all zero is a valid options struct, filled in by init.
+        let mut raw: sys::fa_model_options = unsafe { zeroed() };
+        unsafe { sys::fa_model_options_init(&mut raw, size_of::<sys::fa_model_options>()) };
+        ModelOptions { raw, output: None, bound: &[] }
+    }
+    /// Names the value that holds the logits; default: the first output.
+    pub fn output(mut self, name: &str) -> Result<Self> {
+        self.output = Some(ffi::c_text(name)?);
+        Ok(self)
+    }
+    /// Inputs that are the same in every run, by their names ([`ArrayView::named`]): part of the model from then on.
+    pub fn bound(mut self, inputs: &'a [ArrayView<'a>]) -> Self {
+        self.bound = inputs;
+        self
+    }
+    ffi::setters! {
+        /// Sizes of inputs and values that [`Model::run`] stays ready for, 1 to 1024; default 8.
+        plan_cache: i64;
+    }
+    fn with_c<T>(&self, f: impl FnOnce(&sys::fa_model_options) -> T) -> T {
+        let mut o = self.raw;
+        o.output = self.output.as_ref().map_or(null(), |n| n.as_ptr());
+        (o.bound, o.bound_count) = array::raw(self.bound);
+        f(&o)
+    }
+}
+
+impl Default for ModelOptions<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Model {
     /// Reads an ONNX file; its first output holds the logits.
     pub fn load(context: &Context, path: impl AsRef<Path>) -> Result<Self> {
-        Self::load_output(context, path, None)
+        Self::load_with(context, path, &ModelOptions::new())
     }
-    /// The same; `output` names the value that holds the logits.
-    pub fn load_output(context: &Context, path: impl AsRef<Path>, output: Option<&str>) -> Result<Self> {
+    /// The same with options.
+    pub fn load_with(context: &Context, path: impl AsRef<Path>, options: &ModelOptions<'_>) -> Result<Self> {
         let path = ffi::c_path(path.as_ref())?;
         // SAFETY: all pointers are valid during the call.
-        Self::open(output, |o, out| unsafe { sys::fa_model_load_file(context.as_ptr(), path.as_ptr(), o, out) })
+        options.with_c(|o| ffi::make(|out| unsafe { sys::fa_model_load_file(context.as_ptr(), path.as_ptr(), o, out) })).map(Model)
     }
     /// The same from the file's bytes, which are not kept.
-    pub fn from_bytes(context: &Context, bytes: &[u8], output: Option<&str>) -> Result<Self> {
+    pub fn from_bytes(context: &Context, bytes: &[u8], options: &ModelOptions<'_>) -> Result<Self> {
         // SAFETY: all pointers are valid during the call.
-        Self::open(output, |o, out| unsafe { sys::fa_model_load_memory(context.as_ptr(), bytes.as_ptr().cast(), bytes.len(), o, out) })
-    }
-    fn open(output: Option<&str>, load: impl FnOnce(*const sys::fa_model_options, *mut *mut sys::fa_model) -> i32) -> Result<Self> {
-        let name = output.map(ffi::c_text).transpose()?;
-        // SAFETY: all zero is a valid options struct, filled in by init.
-        let mut o: sys::fa_model_options = unsafe { zeroed() };
-        unsafe { sys::fa_model_options_init(&mut o, size_of::<sys::fa_model_options>()) };
-        o.output = name.as_ref().map_or(null(), |n| n.as_ptr());
-        ffi::make(|out| load(&o, out)).map(Model)
+        options.with_c(|o| ffi::make(|out| unsafe { sys::fa_model_load_memory(context.as_ptr(), bytes.as_ptr().cast(), bytes.len(), o, out) })).map(Model)
     }
 
     /// Digest of graph and weights: the same for two files that hold the same network.

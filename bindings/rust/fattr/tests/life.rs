@@ -56,9 +56,32 @@ fn models_describe_themselves() {
     let logits = w.model.run(&[ArrayView::new(&w.references, &[40, 1, 28, 28]).unwrap()], None).unwrap();
     assert_eq!((logits.shape(), logits.elements::<f32>().unwrap().len(), logits.elements::<i64>()), (&[40, 10][..], 400, None));
     let bytes = std::fs::read(model_path("mlp.onnx")).unwrap();
-    let again = Model::from_bytes(&w.context, &bytes, Some(&info.logits)).unwrap();
+    let again = Model::from_bytes(&w.context, &bytes, &ModelOptions::new().output(&info.logits).unwrap()).unwrap();
     assert_eq!(again.digest().unwrap(), w.model.digest().unwrap());
     assert!(!version().is_empty() && build_info().contains("libfattr") && !w.context.kernels().is_empty());
+}
+
+#[test]
+fn models_have_options() {
+    let w = world();
+    let path = model_path("../../tests/fuzz/corpus/onnx/branches.onnx");
+    let (x, p, q) = ([3f32, -4.0], [true], [false]);
+    let bound = [ArrayView::new(&p, &[]).unwrap().named(c_name(b"p\0")), ArrayView::new(&q, &[]).unwrap().named(c_name(b"q\0"))];
+    let model = Model::load_with(&w.context, &path, &ModelOptions::new().bound(&bound).plan_cache(1)).unwrap();
+    assert_eq!(model.info().unwrap().input_count, 1);
+    let y = model.run(&[ArrayView::new(&x, &[2]).unwrap()], None).unwrap();
+    assert_eq!(y.elements::<f32>().unwrap(), [-9.0, -16.0]);
+    for plans in [-1, 1025] {
+        let error = Model::load_with(&w.context, &path, &ModelOptions::new().plan_cache(plans)).unwrap_err();
+        assert!(error.status() == Status::Argument && error.message().contains("fa_model_options.plan_cache"), "{error}");
+    }
+    let error = Model::load_with(&w.context, &path, &ModelOptions::new().output("nothing").unwrap()).unwrap_err();
+    assert!(error.message().contains("nothing"), "{error}");
+    assert_eq!(ModelOptions::new().output("a\0b").unwrap_err().status(), Status::Argument);
+}
+
+fn c_name(name: &[u8]) -> &std::ffi::CStr {
+    std::ffi::CStr::from_bytes_with_nul(name).unwrap()
 }
 
 #[test]

@@ -43,8 +43,8 @@ fn files_and_options() {
     let e = Model::load(&w.context, "/nowhere.onnx").unwrap_err();
     assert!(e.status() == Status::Io && e.message().contains("/nowhere.onnx") && e.to_string() == e.message());
     assert_eq!(Model::load(&w.context, "a\0b").unwrap_err().status(), Status::Argument);
-    assert_eq!(Model::from_bytes(&w.context, b"junk", None).unwrap_err().status(), Status::Format);
-    assert!(Model::from_bytes(&w.context, &[], None).is_err() && Sketch::from_bytes(&w.context, &[]).is_err());
+    assert_eq!(Model::from_bytes(&w.context, b"junk", &ModelOptions::new()).unwrap_err().status(), Status::Format);
+    assert!(Model::from_bytes(&w.context, &[], &ModelOptions::new()).is_err() && Sketch::from_bytes(&w.context, &[]).is_err());
     assert_eq!(Sketch::load(&w.context, "/").unwrap_err().status(), Status::Io);
     let clean = Model::load(&w.context, model_path("clean.onnx")).unwrap();
     assert_eq!(Scorer::new(&w.sketch, &clean, &ScorerOptions::new()).unwrap_err().status(), Status::Mismatch);
