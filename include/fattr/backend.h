@@ -9,7 +9,8 @@
  * fa_model with which everything else (build, score, audit, save, load, merge) works unchanged; of its values fa_model_run() gives the logits alone. A complete host is
  * examples/hosts/backend.c, a guide is docs/backends.md.
  *
- * The host computes logits and carries a gradient back from them; losses, targets and the gradient at the logits are the library's. What the callbacks given make possible:
+ * The host computes outputs, mostly logits, and carries a gradient back from them; losses, targets and the gradient at the outputs are the library's. Which losses there are
+ * follows from the outputs' shape (fattr/loss.h): a class, a class at every token or pixel, labels, numbers. What the callbacks given make possible:
  *
  *     create_pass, destroy_pass, forward   always needed: predictions, fa_model_run()
  *     taps or gradients                    gradient sketches. Without both, building one fails with FA_ERR_UNSUPPORTED
@@ -87,7 +88,7 @@ typedef struct fa_backend {
     size_t struct_size; /**< sizeof(fa_backend) of the caller */
     int32_t abi;        /**< FA_BACKEND_ABI of the caller */
     int32_t input_count, layer_count, parameter_count;
-    int64_t classes;    /**< columns of the logits, at least 2 */
+    int64_t classes;    /**< columns of the logits [n, classes], at least 2; not read where `output` says more */
     const char *name;   /**< for messages; NULL: "backend" */
     void *user;         /**< handed to every callback */
 
@@ -107,12 +108,12 @@ typedef struct fa_backend {
     /**
      * @param inputs `[input_count]`: `[n, ...]` dense floats (FA_FLOAT32) or int64_t (FA_INT64), finite; the library's, for the time until the next forward.
      * @param n      1 to batch.
-     * @param logits `[n, classes]` to be written.
+     * @param logits `[n, classes]`, or n of `output`, to be written.
      */
     fa_status (*forward)(void *user, void *pass, const void *const *inputs, int64_t n, float *logits);
     /**
      * Backward for the inputs of the last forward (the same n).
-     * @param at_logits `[n, classes]` gradient of each input's loss at its logits.
+     * @param at_logits as `logits` in forward: gradient of each input's loss there; 0 at positions that do not count.
      * @param taps      `[layer_count]`, zeroed: to be filled in for the tapped layers.
      */
     fa_status (*taps)(void *user, void *pass, const float *at_logits, int64_t n, fa_backend_tap *taps);
@@ -129,6 +130,15 @@ typedef struct fa_backend {
     fa_status (*set_weights)(void *user, void *pass, const float *weights);
     /** The model is gone, and with it every pass: the last call. May be NULL. */
     void (*release)(void *user);
+
+    /** What forward writes, dense: name (NULL: "logits"), FA_FLOAT32, 1 to 8 dimensions of which the first counts inputs, -1 where they follow from the inputs' shapes. NULL
+     *  (default): `[n, classes]`. */
+    const fa_value_info *output;
+    /**
+     * The open dimensions of `output`; needed where there are some beside the first. Called before create_pass, with the request that it will get.
+     * @param shape `[output->ndim]` as declared, the first set to the batch; the open ones are to be set, > 0.
+     */
+    fa_status (*output_shape)(void *user, const fa_backend_request *request, int64_t *shape);
 } fa_backend;
 
 /**

@@ -32,7 +32,7 @@ static fa_status check_table(const fa_backend *t)
         if (list[i].count < list[i].least || list[i].count > MOST_ENTRIES) return REFUSE("%s: %d of them; %d to %d are taken", list[i].name, list[i].count, list[i].least, MOST_ENTRIES);
         if (list[i].count && !list[i].given) return REFUSE("%s: is NULL", list[i].name);
     }
-    if (t->classes < 2 || t->classes > INT32_MAX) return REFUSE("classes: %lld; logits have 2 to %d columns", (long long)t->classes, INT32_MAX);
+    if (!t->output && (t->classes < 2 || t->classes > INT32_MAX)) return REFUSE("classes: %lld; logits have 2 to %d columns", (long long)t->classes, INT32_MAX);
     return FA_OK;
 }
 
@@ -56,6 +56,29 @@ static fa_status add_input(fa_host *h, int32_t i)
     return to->name ? FA_OK : FA_ERR_MEMORY;
 }
 
+static fa_status add_output(fa_host *h)
+{
+    const fa_backend *t = &h->table;
+    const fa_value_info logits = {.name = "logits", .dtype = FA_FLOAT32, .ndim = 2, .shape = {-1, t->classes}}, *from = t->output ? t->output : &logits;
+    const char *name = named(from->name) ? from->name : logits.name;
+    fa_value *to = &h->graph->value[t->input_count];
+    fa_view least = {.dtype = FA_FLOAT32};
+    if (from->dtype != FA_FLOAT32) return REFUSE("output: '%.100s' is %s; float32 is taken", name, fa_dtype_name(from->dtype));
+    if (from->ndim < 1 || from->ndim > FA_MAX_DIMS) return REFUSE("output: '%.100s' has %d dimensions; 1 to %d are taken", name, from->ndim, FA_MAX_DIMS);
+    for (int32_t i = 0; i < t->input_count; i++)
+        if (!strcmp(h->graph->value[i].name, name)) return REFUSE("output: '%.100s' is an input", name);
+    *to = (fa_value){.name = fa_arena_string(&h->arena, name), .producer = -1, .has_shape = true, .dtype = FA_FLOAT32, .declared_ndim = from->ndim, .declared = {-1}};
+    int64_t dim[FA_MAX_DIMS] = {1};
+    for (int32_t d = 1; d < from->ndim; d++) {
+        to->declared[d] = from->shape[d] > 0 ? from->shape[d] : -1;
+        dim[d] = from->shape[d] > 0 ? from->shape[d] : 1;
+        if (from->shape[d] <= 0 && !t->output_shape) return REFUSE("output: dimension %d of '%.100s' is open, and output_shape is NULL", d, name);
+    }
+    if (!fa_view_set_shape(&least, from->ndim, dim)) return REFUSE("output: '%.100s' is too large", name);
+    h->graph->output[0] = t->input_count;
+    return to->name ? FA_OK : FA_ERR_MEMORY;
+}
+
 static fa_status make_graph(fa_host *h)
 {
     fa_context *context = h->arena.context;
@@ -72,9 +95,7 @@ static fa_status make_graph(fa_host *h)
     g->output = fa_arena_array(&g->arena, 1, sizeof *g->output);
     if (!g->value || !g->input || !g->output) return FA_ERR_MEMORY;
     for (int32_t i = 0; i < t->input_count; i++) FA_TRY(add_input(h, i));
-    g->output[0] = t->input_count;
-    g->value[t->input_count] = (fa_value){.name = "logits", .producer = -1, .has_shape = true, .dtype = FA_FLOAT32, .declared_ndim = 2, .declared = {-1, t->classes}};
-    return FA_OK;
+    return add_output(h);
 }
 
 static fa_status add_layer(fa_host *h, int32_t i)
@@ -129,6 +150,12 @@ static fa_status copy_weights(fa_host *h)
     return FA_OK;
 }
 
+static void hash_shape(fa_hash *s, const fa_value *v)
+{
+    fa_hash_add_i64(s, v->declared_ndim);
+    for (int32_t d = 0; d < v->declared_ndim; d++) fa_hash_add_i64(s, v->declared[d]);
+}
+
 /* Everything but names, as for graphs. */
 static fa_status digest(fa_host *h)
 {
@@ -139,13 +166,12 @@ static fa_status digest(fa_host *h)
     fa_hash_begin(&s);
     fa_hash_add_string(&s, "fa_backend");
     fa_hash_add(&s, t->digest, sizeof t->digest);
-    fa_hash_add_i64(&s, t->classes);
+    if (!t->output) fa_hash_add_i64(&s, t->classes);
+    else hash_shape(&s, &h->graph->value[h->graph->output[0]]);
     fa_hash_add_i64(&s, t->input_count);
     for (int32_t i = 0; i < t->input_count; i++) {
-        const fa_value *v = &h->graph->value[i];
-        fa_hash_add_i64(&s, v->dtype);
-        fa_hash_add_i64(&s, v->declared_ndim);
-        for (int32_t d = 0; d < v->declared_ndim; d++) fa_hash_add_i64(&s, v->declared[d]);
+        fa_hash_add_i64(&s, h->graph->value[i].dtype);
+        hash_shape(&s, &h->graph->value[i]);
     }
     fa_hash_add_i64(&s, t->layer_count);
     for (int32_t i = 0; i < t->layer_count; i++) {
@@ -180,6 +206,7 @@ static fa_status fill(fa_host *h, const fa_backend *given)
     t->inputs = NULL; /* the caller's no longer */
     t->layers = NULL;
     t->parameters = NULL;
+    t->output = NULL;
     return FA_OK;
 }
 

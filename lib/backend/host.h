@@ -10,7 +10,7 @@
 typedef struct fa_host {
     fa_arena arena;
     fa_backend table; /* of this version: what an earlier one lacks is NULL */
-    fa_graph *graph;  /* the inputs and, as output 0, the logits; no nodes */
+    fa_graph *graph;  /* the inputs and, as output 0, what forward gives; no nodes */
     fa_layers layers; /* `node` NULL */
     fa_parameters parameters; /* all that are declared; `value` NULL */
     uint8_t digest[16];
@@ -22,6 +22,9 @@ void fa_host_destroy(fa_host *host); /* `release` is the owner's to call */
 /* The host, which must outlive them, as a program; and one with parameters (fa_engine.vary). */
 fa_status fa_host_program(const fa_host *host, fa_program **out);
 fa_status fa_host_vary(const fa_program *program, const fa_varied_options *options, fa_program **out);
+
+/* What its passes write, [batch, ...]. */
+const fa_view *fa_host_output(const fa_pass *pass);
 
 /* Whole weight gradients in the place of taps: `a` [n, out, in], `d` NULL. */
 extern const fa_tap_ops fa_tap_ops_whole;

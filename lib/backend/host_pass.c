@@ -13,6 +13,8 @@ typedef struct host_pass {
     const fa_backend *table;
     bool made;  /* `pass` is the host's to destroy */
     void *pass;
+    fa_backend_request request;
+    fa_view output;                /* of forward, [batch, ...] */
     bool *tapped;                  /* [layer_count] */
     fa_backend_geometry *geometry; /* [layer_count] of the host's taps */
     fa_backend_tap *tap;           /* [layer_count] */
@@ -123,9 +125,8 @@ static fa_status make_tap_room(fa_pass *p, host_pass *h, int32_t layers)
     return h->a && h->d ? FA_OK : FA_ERR_MEMORY;
 }
 
-static fa_status ask_for_pass(fa_pass *p, const fa_pass_request *r, host_pass *h, bool taps)
+static fa_status make_request(fa_pass *p, const fa_pass_request *r, host_pass *h, bool taps)
 {
-    const fa_backend *t = h->table;
     const fa_layers *layers = &p->program->evaluation.layers;
     uint8_t *tapped = fa_arena_array(&p->arena, (size_t)layers->count + 1, 1);
     fa_array *inputs = fa_arena_array(&p->arena, (size_t)p->n_input, sizeof *inputs);
@@ -138,10 +139,42 @@ static fa_status ask_for_pass(fa_pass *p, const fa_pass_request *r, host_pass *h
         tapped[l] = h->tapped[l] = taps && r->tapped[l];
         h->geometry[l] = (fa_backend_geometry){.h = 1, .w = 1, .oh = 1, .ow = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
     }
-    fa_backend_request request = {.struct_size = sizeof request, .batch = p->batch, .inputs = inputs, .tapped = tapped,
-                                  .weights = p->program->parameters.count > 0, .weight_gradient = p->gradient};
+    h->request = (fa_backend_request){.struct_size = sizeof h->request, .batch = p->batch, .inputs = inputs, .tapped = tapped,
+                                      .weights = p->program->parameters.count > 0, .weight_gradient = p->gradient};
+    return FA_OK;
+}
+
+/* What is open in the output's declared shape, the host says. */
+static fa_status set_output(fa_pass *p, const fa_pass_request *r, host_pass *h)
+{
+    const fa_backend *t = h->table;
+    const fa_value *declared = &p->program->source->value[p->program->logits];
+    int64_t dim[FA_MAX_DIMS] = {p->batch};
+    bool open = false, fits = true;
+    for (int32_t d = 1; d < declared->declared_ndim; d++) open |= (dim[d] = declared->declared[d]) < 0;
+    if (open) {
+        listen();
+        FA_TRY(outcome(t, "output_shape", t->output_shape(t->user, &h->request, dim)));
+        fits = dim[0] == p->batch;
+        for (int32_t d = 1; d < declared->declared_ndim; d++) fits &= declared->declared[d] < 0 ? dim[d] > 0 : dim[d] == declared->declared[d];
+    }
+    h->output.dtype = FA_FLOAT32;
+    fits = fits && fa_view_set_shape(&h->output, declared->declared_ndim, dim);
+    if (!fits && !open) return fa_fail_memory(SIZE_MAX);
+    if (!fits) {
+        char have[FA_SHAPE_TEXT], want[FA_SHAPE_TEXT];
+        return fa_fail(FA_ERR_ARGUMENT, "%.100s: output_shape(): '%s' is %s at batch %lld where %s was declared (-1: any)", t->name, declared->name,
+                       fa_shape_text(declared->declared_ndim, dim, have, sizeof have), (long long)p->batch, fa_shape_text(declared->declared_ndim, declared->declared, want, sizeof want));
+    }
+    return fa_head_fit(r->loss, &h->output, p->batch, declared->name, false, &p->head);
+}
+
+static fa_status ask_for_pass(fa_pass *p, host_pass *h)
+{
+    const fa_backend *t = h->table;
+    const fa_layers *layers = &p->program->evaluation.layers;
     listen();
-    FA_TRY(outcome(t, "create_pass", t->create_pass(t->user, &request, h->geometry, &h->pass)));
+    FA_TRY(outcome(t, "create_pass", t->create_pass(t->user, &h->request, h->geometry, &h->pass)));
     h->made = true;
     for (int32_t l = 0; l < layers->count; l++) {
         const fa_layer *about = &layers->layer[l];
@@ -177,12 +210,7 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     if (!h) return FA_ERR_MEMORY;
     h->table = &host->table;
     p->batch = r->batch;
-    fa_view output = {.dtype = FA_FLOAT32};
-    size_t logits, weights = moving ? (size_t)all->weights : 0;
-    if (!fa_view_set_shape(&output, 2, (const int64_t[]){p->batch, host->table.classes})) return fa_fail_memory(SIZE_MAX);
-    FA_TRY(fa_head_fit(r->loss, &output, p->batch, "logits", false, &p->head));
-    logits = (size_t)output.count;
-    p->logits = h->logits = fa_arena_array(&p->arena, logits, sizeof *h->logits);
+    const size_t weights = moving ? (size_t)all->weights : 0;
     p->geometry = fa_arena_array(&p->arena, room, sizeof *p->geometry);
     h->tapped = fa_arena_array(&p->arena, room, sizeof *h->tapped);
     h->geometry = fa_arena_array(&p->arena, room, sizeof *h->geometry);
@@ -190,12 +218,22 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     h->whole = fa_arena_array(&p->arena, room, sizeof *h->whole);
     h->weights = fa_arena_array(&p->arena, weights + 1, sizeof *h->weights);
     h->sum = fa_arena_array(&p->arena, (p->gradient ? weights : 0) + 1, sizeof *h->sum);
-    if (!p->logits || !p->geometry || !h->tapped || !h->geometry || !h->tap || !h->whole || !h->weights || !h->sum) return FA_ERR_MEMORY;
-    if ((taps || p->gradient) && !(p->at_logits = fa_arena_array(&p->arena, logits, sizeof *p->at_logits))) return FA_ERR_MEMORY;
+    if (!p->geometry || !h->tapped || !h->geometry || !h->tap || !h->whole || !h->weights || !h->sum) return FA_ERR_MEMORY;
     memcpy(h->weights, all->trained, weights * sizeof *h->weights);
     FA_TRY(make_inputs(p, r, h));
-    FA_TRY(ask_for_pass(p, r, h, taps));
+    FA_TRY(make_request(p, r, h, taps));
+    FA_TRY(set_output(p, r, h));
+    const size_t outputs = (size_t)h->output.count;
+    p->logits = h->logits = fa_arena_array(&p->arena, outputs, sizeof *h->logits);
+    if (!p->logits || ((taps || p->gradient) && !(p->at_logits = fa_arena_array(&p->arena, outputs, sizeof *p->at_logits)))) return FA_ERR_MEMORY;
+    FA_TRY(ask_for_pass(p, h));
     return moving ? set_weights(p, p->program->parameters.trained, NULL) : FA_OK;
+}
+
+const fa_view *fa_host_output(const fa_pass *p)
+{
+    const host_pass *h = p->state;
+    return &h->output;
 }
 
 static void destroy(fa_pass *p)

@@ -111,25 +111,25 @@ class _Backend:
         self.device = torch.device("cpu") if first is None else first.device
         self.integer = [not x.is_floating_point() for x in example]
         self.shapes = [tuple(x.shape[1:]) for x in example]
-        self.layers, self.classes = self._probe([torch.cat([x[:1], x[:1]]) for x in example])
+        self.layers, self.output = self._probe([torch.cat([x[:1], x[:1]]) for x in example])
 
     def run(self, module: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         inputs = [x.to(self.device, torch.int64 if integer else torch.float32) for x, integer in zip(inputs, self.integer)]
         out = self.pick(module(*inputs))
         if not isinstance(out, torch.Tensor) or out.shape[:1] != inputs[0].shape[:1]:
             raise errors.error("FA_ERR_SHAPE", f"the module gives {tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__} for {len(inputs[0])} inputs; "
-                                               "logits [n, classes] are needed (the argument `logits` may take them out)")
-        return out.reshape(len(out), -1).float()
+                                               "outputs [n, ...] are needed (the argument `logits` may take them out)")
+        return out.float()
 
-    def _probe(self, inputs: List[torch.Tensor]) -> Tuple[List[_Layer], int]:
-        """The layers in the order of their use, and the number of classes."""
+    def _probe(self, inputs: List[torch.Tensor]) -> Tuple[List[_Layer], Tuple[int, ...]]:
+        """The layers in the order of their use, and the shape of an output."""
         twin = _twin(self.module, False)
         parts = dict(twin.named_modules())
         seen = _Recorder(twin, None)
         with torch.enable_grad():
             logits = self.run(twin, inputs)
             if not seen.wrote:
-                return [], logits.shape[1]
+                return [], tuple(logits.shape[1:])
             at = torch.linspace(-1, 2, logits.numel(), device=logits.device).reshape(logits.shape)
             found = torch.autograd.grad(logits, list(seen.wrote.values()), at, allow_unused=True)
         gradient = {key: g for key, g in zip(seen.wrote, found) if g is not None}
@@ -144,7 +144,7 @@ class _Backend:
             norm = seen.behind.get(key)
             output = norm if norm and norm in gradient and _folds(parts[norm[0]], gradient[key], gradient[norm]) else key
             layers.append(_Layer(key, output, tuple(seen.read[key].shape[1:]), tuple(written.shape[1:]), seen.read[key]._version != seen.version[key]))
-        return layers, logits.shape[1]
+        return layers, tuple(logits.shape[1:])
 
     def describe(self, layer: _Layer, out: Any) -> None:
         """Fills in an fa_backend_layer."""
@@ -279,21 +279,21 @@ def _forward(user: int, number: int, inputs: Any, n: int, logits: int) -> None:
     given = [torch.from_numpy(np.ctypeslib.as_array(ctypes.cast(inputs[i], POINTER(c_int64 if integer else c_float)), (n, *shape)))
              for i, (shape, integer) in enumerate(zip(backend.shapes, backend.integer))]
     made = backend.passes[number].forward(given)
-    if made.shape != (n, backend.classes):
-        raise errors.error("FA_ERR_SHAPE", f"the module gives {made.shape[1]} logits; with the example it gave {backend.classes}")
-    _floats(logits, n, backend.classes)[:] = made
+    if made.shape != (n, *backend.output):
+        raise errors.error("FA_ERR_SHAPE", f"the module gives {made.shape}; with the example it gave (n, {', '.join(map(str, backend.output))})")
+    _floats(logits, n, *backend.output)[...] = made
 
 
 @_guarded(CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_int64, POINTER(STRUCTS["fa_backend_tap"])))
 def _taps(user: int, number: int, at_logits: int, n: int, out: Any) -> None:
     backend = _backends[user]
-    backend.passes[number].taps(_floats(at_logits, n, backend.classes), out)
+    backend.passes[number].taps(_floats(at_logits, n, *backend.output), out)
 
 
 @_guarded(CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_void_p))
 def _weight_gradient(user: int, number: int, at_logits: int, n: int, out: int) -> None:
     backend = _backends[user]
-    backend.passes[number].weight_gradient(_floats(at_logits, n, backend.classes), _floats(out, sum(p.numel() for _, p in backend.parameters)))
+    backend.passes[number].weight_gradient(_floats(at_logits, n, *backend.output), _floats(out, sum(p.numel() for _, p in backend.parameters)))
 
 
 @_guarded(CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p))
@@ -310,9 +310,10 @@ def _release(user: int) -> None:
 class TorchModel(Model):
     """A model from an nn.Module, in evaluation mode and as it is now: it is copied. Sketches and scorers take it as they take one from a file.
 
-    module:  any module whose forward takes the inputs by position and gives logits [n, classes], before a softmax.
+    module:  any module whose forward takes the inputs by position and gives [n, ...]: logits [n, classes] before a softmax, or what another loss takes
+             (classes at every token or pixel, labels, numbers).
     example: one input [1, ...] (more are not looked at), a tuple of them for a module with several; arrays or tensors. All inputs must have its shape.
-    logits:  takes the logits out of what the module returns, where that is no tensor: lambda out: out.logits.
+    logits:  takes the output out of what the module returns, where that is no tensor: lambda out: out.logits.
 
     Its layers are the Linear, Conv1d and Conv2d modules (zero padding) that the logits depend on, named as in the module, a later use of the same module with "#1"; a
     BatchNorm directly behind one belongs to it. Weights that are used without calling their module are no layer. Trace sketches move every float32 parameter, statistics of
@@ -363,10 +364,12 @@ def _table(number: int, backend: _Backend, names: List[str]) -> Tuple[Any, Any]:
     rest = hashlib.blake2b(repr(backend.module).encode(), digest_size=_native.DIGEST_SIZE)
     for name, buffer in backend.module.named_buffers():
         rest.update(name.encode() + np.ascontiguousarray(buffer.detach().cpu().numpy()).tobytes())
+    output = STRUCTS["fa_value_info"](name=b"logits", dtype=CONSTANTS["FA_FLOAT32"], ndim=1 + len(backend.output))
+    output.shape[:output.ndim] = [-1, *backend.output]
     table = STRUCTS["fa_backend"](struct_size=ctypes.sizeof(STRUCTS["fa_backend"]), abi=CONSTANTS["FA_BACKEND_ABI"], input_count=len(inputs), layer_count=len(layers),
-                                  parameter_count=len(parameters), classes=backend.classes, name=b"PyTorch", user=number, inputs=inputs, layers=layers,
+                                  parameter_count=len(parameters), output=ctypes.pointer(output), name=b"PyTorch", user=number, inputs=inputs, layers=layers,
                                   parameters=parameters, digest=(ctypes.c_uint8 * _native.DIGEST_SIZE)(*rest.digest()))
     for field, function in (("create_pass", _create_pass), ("destroy_pass", _destroy_pass), ("forward", _forward), ("taps", _taps), ("weight_gradient", _weight_gradient),
                             ("set_weights", _set_weights), ("release", _release)):
         setattr(table, field, ctypes.cast(function, c_void_p).value)
-    return table, (inputs, layers, parameters, data)
+    return table, (inputs, layers, parameters, data, output)

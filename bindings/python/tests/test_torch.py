@@ -3,10 +3,12 @@
 import copy
 import gc
 import importlib.util
+import io
 import os
 import pickle
 import sys
 import unittest
+import warnings
 
 import numpy as np
 
@@ -106,6 +108,69 @@ def cosines(module, fold, x, references):
         g = torch.cat([p.ravel() for p in torch.autograd.grad(margin, tapped)])
         return (g / g.norm()).numpy()
     return np.array([gradient(a) for a in x]) @ np.array([gradient(a) for a in references]).T
+
+
+class Segmenter(nn.Module):
+    """Pixels: a class at each, or with its mean along rows a class at each column."""
+
+    def __init__(self, columns):
+        super().__init__()
+        torch.manual_seed(5)
+        self.columns, self.conv, self.head = columns, nn.Conv2d(2, 5, 3, padding=1), nn.Conv2d(5, 4, 1)
+
+    def forward(self, x):
+        x = self.head(torch.tanh(self.conv(x)))
+        return x.mean(2).transpose(1, 2) if self.columns else x
+
+
+class Words(nn.Module):
+    """A class for the word behind each of seven."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(6)
+        self.register_buffer("phase", torch.arange(1.0, 6.0))
+        self.register_buffer("before", torch.ones(7, 7).tril() / torch.arange(1, 8)[:, None])
+        self.inner, self.head = nn.Linear(5, 6), nn.Linear(6, 9)
+
+    def forward(self, words):
+        return self.head(torch.tanh(self.inner(self.before @ torch.sin(words[:, :, None] * self.phase))))
+
+
+class Outputs(unittest.TestCase):
+    """At several positions: the same scores as by way of ONNX."""
+
+    def check(self, module, make, losses):
+        references, calibration, x = (make(n, seed) for seed, n in enumerate((20, 25, 6)))
+        file = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module.eval(), torch.from_numpy(x[:1]), file, opset_version=13, input_names=["x"], dynamic_axes={"x": [0]})
+        models = fattr.torch.TorchModel(module, x[:1]), fattr.Model.from_bytes(file.getvalue())
+        np.testing.assert_allclose(models[0].run(x), models[1].run(x), atol=1e-5)
+        self.assertEqual(models[0].outputs[0].shape[1:], models[0].run(x).shape[1:])
+        for loss in losses:
+            result = []
+            for model in models:
+                sketch = fattr.Sketch.build(model, references, calibration, loss=loss, layers="*", k_in=256, k_out=256, beta=0, blocks="plain")
+                with fattr.Scorer(sketch, model, max_batch=4, loss=loss if callable(loss) else None) as scorer:
+                    result.append(scorer.score(x))
+            np.testing.assert_allclose(result[0].couplings, result[1].couplings, atol=1e-4, err_msg=str(loss))
+            np.testing.assert_allclose(result[0].confidence, result[1].confidence, atol=1e-5)
+            np.testing.assert_array_equal(result[0].predicted, result[1].predicted)
+            self.assertGreater(np.ptp(result[0].couplings), 0.05)
+
+    def pictures(self, n, seed):
+        return np.random.default_rng(seed).normal(size=(n, 2, 6, 7)).astype(np.float32)
+
+    def test_pixels(self):
+        self.check(Segmenter(False), self.pictures, ["per-pixel", "multi-label", "regression", "embedding", lambda outputs, _: outputs])
+
+    def test_columns(self):
+        self.check(Segmenter(True), self.pictures, ["per-token"])
+
+    def test_words(self):
+        self.check(Words(), lambda n, seed: np.random.default_rng(seed).integers(0, 9, (n, 7)), ["next-token", "per-token"])
 
 
 class Overwriting(nn.Module):
@@ -231,8 +296,9 @@ class Trouble(unittest.TestCase):
     def test_modules_that_do_not_fit(self):
         with self.assertRaisesRegex(fattr.InputError, "the module gives dict for 2 inputs"):
             self.make(Wrapped(), logits=None)
-        with self.assertRaisesRegex(fattr.ArgumentError, "classes: 1"):
-            self.make(Wrapped(), logits=lambda out: out["logits"][:, 0])
+        with self.assertRaisesRegex(fattr.InputError, r"output 'logits' is float32 \[16\] at batch 16; the loss 'margin' takes"), \
+                self.make(Wrapped(), logits=lambda out: out["logits"][:, 0]) as one_number:
+            fattr.Sketch.build(one_number, self.given)
         with self.assertRaisesRegex(fattr.UnsupportedError, "first dimension counts inputs"):
             fattr.torch.TorchModel(nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (-1, 1)), nn.Linear(1, 2), nn.Flatten(0), nn.Unflatten(0, (2, -1))), np.zeros((1, 3), np.float32))
         self.assertRaises(TypeError, fattr.torch.TorchModel, "module", np.zeros((1, 3)))
