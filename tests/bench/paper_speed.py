@@ -26,12 +26,12 @@ import numpy as np
 try:
     import onnx  # noqa: F401 -- for examples/models/network.py
     import torch
-    import torch.nn.functional as F
+
+    import published
 except ImportError:
     sys.exit(77)
 
-REFERENCES, OTHERS, MINIBATCH = 457, 500, 256
-STEP, GAMMA, NBETA, DECAY, EPSILON = 1e-6, 1e4, 100.0, 0.99, 0.1
+REFERENCES, OTHERS = 457, 500
 
 
 def inputs(folder):
@@ -59,45 +59,17 @@ def ours(fattr, model, folder, few=2, many=14):
     return (took[1] - took[0]) / (many - few)
 
 
-class Chain:
-    """v <- decay v + (1 - decay) g^2; G = 1 / (sqrt(v) + epsilon); w <- w - step / 2 G (nbeta g + gamma (w - w*)) + sqrt(step G) N(0, 1)."""
+def theirs(model, x, y, chunk, draws=4):
+    chain = published.Chain(model, x[:REFERENCES], y[:REFERENCES])
 
-    def __init__(self, model, x, y):
-        self.model, self.x, self.y = model, x, y
-        self.weights = list(model.parameters())
-        self.trained = [w.detach().clone() for w in self.weights]
-        self.square = [torch.zeros_like(w) for w in self.weights]
+    def draw():
+        chain.step()
+        chain.losses(x, y, chunk)
 
-    def step(self):
-        chosen = torch.randperm(REFERENCES)[:MINIBATCH]
-        self.model.train()
-        gradients = torch.autograd.grad(F.cross_entropy(self.model(self.x[chosen]), self.y[chosen]), self.weights)
-        with torch.no_grad():
-            for w, trained, g, v in zip(self.weights, self.trained, gradients, self.square):
-                v.mul_(DECAY).add_(g * g, alpha=1 - DECAY)
-                pre = 1 / (v.sqrt() + EPSILON)
-                w.add_(-0.5 * STEP * pre * (NBETA * g + GAMMA * (w - trained)))
-                w.add_(torch.randn_like(w) * (STEP * pre).sqrt())
-        self.model.eval()
-
-    def losses(self, x, y):
-        with torch.no_grad():
-            z = self.model(x).double()
-        i = torch.arange(len(y))
-        d = z - z[i, y][:, None]
-        d[i, y] = -float("inf")
-        return F.softplus(d.logsumexp(1))
-
-    def draw(self, chunk):
-        self.step()
-        return torch.cat([self.losses(self.x[i:i + chunk], self.y[i:i + chunk]) for i in range(0, len(self.x), chunk)])
-
-
-def theirs(chain, chunk, draws=4):
-    chain.draw(chunk)
+    draw()
     start = clocks()
     for _ in range(draws):
-        chain.draw(chunk)
+        draw()
     return (clocks() - start)[[0, 2]] / draws
 
 
@@ -129,7 +101,7 @@ def main():
             cpu, wall = ours(a.fattr, path, folder)
             line = {"ours": cpu, "ours_wall": wall}
             for chunk in a.chunk:
-                cpu, wall = theirs(Chain(network.load(path)[0], x, y), chunk)
+                cpu, wall = theirs(network.load(path)[0], x, y, chunk)
                 line |= {f"pytorch_{chunk}": cpu, f"pytorch_{chunk}_wall": wall, f"ratio_{chunk}": cpu / line["ours"], f"ratio_{chunk}_wall": wall / line["ours_wall"]}
             pairs.append(line)
             print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
