@@ -5,6 +5,7 @@
 #include "kernels/cpu.h"
 #include "kernels/outer.h"
 #include "kernels/tile.h"
+#include "kernels/turned.h"
 
 #include <string.h>
 
@@ -79,7 +80,8 @@ static void turn_part(const fa_multiply *x, int64_t j0, int64_t nj, int64_t p0, 
     }
 }
 
-static void run_turned(fa_isa isa, const fa_multiply *x)
+/* All rows by blocks that are turned around. */
+static void turn_blocks(fa_isa isa, const fa_multiply *x)
 {
     static const int64_t here = 0;
     const int64_t blocks = (x->m + TURNED_ROWS - 1) / TURNED_ROWS;
@@ -94,6 +96,32 @@ static void run_turned(fa_isa isa, const fa_multiply *x)
                 fa_grid_run(&rows, &(fa_grid_data){.in = x->a + i * x->lda + p, .w = x->scratch, .bias = x->bias && !p ? x->bias + j : NULL,
                                                    .residual = x->add || p ? c : NULL, .out = c});
             }
+}
+
+/* Turning pays for itself over that many rows. */
+#define FEW_ROWS 4
+
+/* Whether a row goes by itself hangs on the row and on how many there are, not on what is beside it. */
+static bool goes_alone(const fa_multiply *x, int64_t i)
+{
+    return x->m <= FEW_ROWS || fa_turned_is_sparse(x, i);
+}
+
+static void run_turned(fa_isa isa, const fa_multiply *x)
+{
+    for (int64_t i = 0, end; i < x->m; i = end) {
+        end = i + 1;
+        if (goes_alone(x, i)) {
+            fa_turned_row(x, i);
+            continue;
+        }
+        while (end < x->m && !goes_alone(x, end)) end++;
+        fa_multiply some = *x;
+        some.m = end - i;
+        some.a += i * x->lda;
+        some.c += i * x->ldc;
+        turn_blocks(isa, &some);
+    }
 }
 
 static FA_AVX2 void pack_rows(const fa_multiply *x, const float *b, int64_t valid, int64_t width, float *to)
