@@ -9,16 +9,14 @@
 
 #include <string.h>
 
+#if FA_HAVE_AVX2
+#include <immintrin.h>
+#endif
+
 /*
  * Under an output position lie runs of channels that follow each other in the image: a row of the kernel where it has no dilation, else one pixel. The
  * gradient is one sum of outer products per run, [run, out], in the order (kernel row, kernel column, channel), which is turned around at the end.
  */
-
-#if FA_HAVE_AVX2
-#define VECTORS FA_AVX2
-#else
-#define VECTORS
-#endif
 
 /* Output positions that are summed before the sums are written back: enough to make that cheap, few enough to stay in the second-level cache. */
 #define POSITIONS 512
@@ -198,17 +196,59 @@ void fa_weights_run(fa_isa isa, const fa_conv_geometry *g, const fa_weights_data
     }
 }
 
-/* Blocks of positions, so that the sums of many keep their accuracy. */
-VECTORS void fa_weights_bias(int64_t n, int64_t channels, const float *d, float *gradient)
+/* Sums over a block of positions of up to SPAN channels, which stay in registers: four positions beside each other, so that no addition waits for the one before. */
+#define SPAN 16
+
+#if FA_HAVE_AVX2
+FA_INLINE FA_AVX2 void block_sums(int64_t n, int64_t step, const float *d, const bool whole, __m256i low, __m256i high, float sum[SPAN])
 {
-    enum { SPAN = 64, BLOCK = 128 };
+    __m256 acc[4][2];
+    FA_UNROLL
+    for (int i = 0; i < 4; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+    int64_t p = 0;
+#define ADD(i, at)                                                                                                                                       \
+    acc[i][0] = _mm256_add_ps(acc[i][0], whole ? _mm256_loadu_ps(at) : _mm256_maskload_ps(at, low));                                                     \
+    acc[i][1] = _mm256_add_ps(acc[i][1], whole ? _mm256_loadu_ps((at) + 8) : _mm256_maskload_ps((at) + 8, high));
+    for (; p + 4 <= n; p += 4, d += 4 * step) {
+        ADD(0, d)
+        ADD(1, d + step)
+        ADD(2, d + 2 * step)
+        ADD(3, d + 3 * step)
+    }
+    for (; p < n; p++, d += step) {
+        ADD(0, d)
+    }
+#undef ADD
+    for (int k = 0; k < 2; k++) _mm256_storeu_ps(sum + 8 * k, _mm256_add_ps(_mm256_add_ps(acc[0][k], acc[1][k]), _mm256_add_ps(acc[2][k], acc[3][k])));
+}
+
+static FA_AVX2 void sum_block(int64_t n, int64_t step, const float *d, int64_t width, float sum[SPAN])
+{
+    static const int32_t lanes[3 * 8] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    const __m256i none = _mm256_setzero_si256();
+    const int64_t first = width < 8 ? width : 8;
+    if (width == SPAN) block_sums(n, step, d, true, none, none, sum);
+    else block_sums(n, step, d, false, _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 16 - first)), _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 16 - width + first)), sum);
+}
+#else
+static void sum_block(int64_t n, int64_t step, const float *d, int64_t width, float sum[SPAN])
+{
+    memset(sum, 0, SPAN * sizeof *sum);
+    for (int64_t p = 0; p < n; p++)
+        for (int64_t c = 0; c < width; c++) sum[c] += d[p * step + c];
+}
+#endif
+
+/* Blocks of positions, so that the sums of many keep their accuracy. */
+void fa_weights_bias(int64_t n, int64_t channels, const float *d, float *gradient)
+{
+    enum { BLOCK = 512 };
     for (int64_t c0 = 0; c0 < channels; c0 += SPAN) {
         const int64_t width = channels - c0 < SPAN ? channels - c0 : SPAN;
         double whole[SPAN] = {0};
-        for (int64_t p0 = 0; p0 < n; p0 += BLOCK) {
-            float part[SPAN] = {0};
-            for (int64_t p = p0; p < n && p < p0 + BLOCK; p++)
-                for (int64_t c = 0; c < width; c++) part[c] += d[p * channels + c0 + c];
+        for (int64_t p = 0; p < n; p += BLOCK) {
+            float part[SPAN];
+            sum_block(n - p < BLOCK ? n - p : BLOCK, channels, d + p * channels + c0, width, part);
             for (int64_t c = 0; c < width; c++) whole[c] += (double)part[c];
         }
         for (int64_t c = 0; c < width; c++) gradient[c0 + c] += (float)whole[c];
