@@ -68,3 +68,8 @@ const fa_chain_kernels *fa_chain_kernels_best(void)
     for (int32_t set = FA_CHAIN_SETS - 1; !best; set--) best = fa_chain_kernels_for(set);
     return best;
 }
+
+void fa_slope_apply(const fa_slope *s, int64_t at, int64_t n, float *g)
+{
+    if (s->n_step) fa_chain_kernels_best()->gradient(s->step, s->n_step, n, s->before + at, g, g, false);
+}

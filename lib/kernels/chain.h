@@ -43,6 +43,16 @@ typedef struct fa_chain_kernels {
     void (*gradient)(const fa_chain_step *step, int32_t n_step, int64_t n, const float *x, const float *g, float *gx, bool add);
 } fa_chain_kernels;
 
+/* The derivative of a chain at `before`; n_step 0: there is none. */
+typedef struct fa_slope {
+    int32_t n_step;
+    const fa_chain_step *step;
+    const float *before;
+} fa_slope;
+
+/* Multiplies the n numbers at `g`, by the derivatives at `before` from number `at` on. */
+void fa_slope_apply(const fa_slope *slope, int64_t at, int64_t n, float *g);
+
 /* Set 0: portable C, 1: AVX2, 2: AVX-512; NULL where the CPU has it not. Every set rounds in its own way. */
 #define FA_CHAIN_SETS 3
 const fa_chain_kernels *fa_chain_kernels_for(int32_t set);

@@ -5,6 +5,7 @@
 #define vi NAME(vi)
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * FLOATS)));
+#include "kernels/slope_body.h"
 #include "kernels/vmath_body.h"
 
 #define LOAD_F(p) (*(const vf *)(p))
@@ -21,11 +22,6 @@ FA_INLINE TARGET vf NAME(logistic)(vf x)
 FA_INLINE TARGET vf NAME(silu)(vf x)
 {
     return x / (ONE + NAME(exp)(-x));
-}
-
-FA_INLINE TARGET vf NAME(where)(vi mask, vf x)
-{
-    return (vf)(mask & (vi)x);
 }
 
 /* The values and slopes of one function over whole vectors. In the formulas X is the argument, A and B are the step's. The second operand of MIN_F and MAX_F is what NaN goes
@@ -60,11 +56,10 @@ FA_INLINE TARGET vf NAME(where)(vi mask, vf x)
 #define LOGISTIC NAME(logistic)(X)
 
 STEP(affine, FMA_F(A, X, B), A)
-STEP(relu, MAX_F(ZERO, X), NAME(where)(X > ZERO, ONE))
+STEP(relu, MAX_F(ZERO, X), NAME(relu_at)(X))
 STEP(clip, CLAMP(A, B, X), NAME(where)((X >= A) & (X <= B), ONE))
 STEP(hard_sigmoid, CLAMP(ZERO, ONE, FMA_F(A, X, B)), NAME(where)((FMA_F(A, X, B) > ZERO) & (FMA_F(A, X, B) < ONE), A))
-STEP(hard_swish, SELECT(X <= SPLAT_F(-3.0f), ZERO, X *MIN_F(ONE, FMA_F(X, SIXTH, HALF))),
-     SELECT(X >= SPLAT_F(3.0f), ONE, NAME(where)(X > SPLAT_F(-3.0f), FMA_F(X, SPLAT_F(1.0f / 3), HALF))))
+STEP(hard_swish, SELECT(X <= SPLAT_F(-3.0f), ZERO, X *MIN_F(ONE, FMA_F(X, SIXTH, HALF))), NAME(hard_swish_at)(X))
 STEP(sigmoid, LOGISTIC, LOGISTIC *(ONE - LOGISTIC))
 STEP(silu_step, NAME(silu)(X), LOGISTIC *FMA_F(X, ONE - LOGISTIC, ONE))
 STEP(tanh_step, NAME(tanh)(X), ONE - NAME(tanh)(X) * NAME(tanh)(X))

@@ -362,41 +362,82 @@ double fa_conv_flops(const fa_conv *c)
     return c->flops;
 }
 
+/* Numbers that stay in the first-level cache from their sums to the slope that multiplies them. */
+#define PIECE 8192
+
+/* Positions of a single tap, one after the other: in pieces, each of which is finished while it is close at hand. */
+static void run_pieces(const fa_grid *all, const fa_grid_data *d, const fa_slope *slope)
+{
+    const int64_t total = all->rows * all->cols, tiles = PIECE / (14 * all->m), step = 14 * (tiles ? tiles : 1);
+    for (int64_t i = 0; i < total; i += step) {
+        fa_grid g = *all;
+        fa_grid_data part = *d;
+        g.rows = 1;
+        g.cols = total - i < step ? total - i : step;
+        part.in += i * g.in_col;
+        part.out += i * g.out_col;
+        if (d->residual) part.residual += i * g.out_col;
+        fa_grid_run(&g, &part);
+        fa_slope_apply(slope, i * g.out_col, g.cols * g.out_col, part.out);
+    }
+}
+
+static bool has_pieces(const fa_conv *c)
+{
+    const fa_grid *g = &c->phase[0].grid;
+    return c->flat && c->groups == 1 && g->taps == 1 && g->in_row == g->cols * g->in_col && g->out_row == g->cols * g->out_col && g->out_col == g->m;
+}
+
+/* Slopes that a depthwise kernel takes in its registers. */
+static bool depthwise_multiplies(const fa_conv *c, const fa_conv_data *d)
+{
+    return c->vectors && d->slope.n_step == 1 && (d->slope.step->function == FA_STEP_RELU || d->slope.step->function == FA_STEP_HARD_SWISH);
+}
+
+/* One image, or all of them where they are flat; `image`: the number of the first. */
+static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
+{
+    const int64_t image_in = c->in_h * c->in_w * c->in_pixel, image_out = c->out_h * c->out_w * c->out_pixel;
+    const float *in = d->in + image * image_in;
+    if (c->copies) {
+        const fa_padding padding = {c->in_h, c->in_w * c->in_pixel, c->top, c->left * c->in_pixel, c->padded_h, c->padded_w * c->in_pixel};
+        fa_pad_image(&padding, in, d->scratch);
+        in = d->scratch;
+    }
+    for (int64_t group = 0; group < c->groups; group++)
+        for (int32_t k = 0; k < c->n_phase; k++) {
+            const phase *p = &c->phase[k];
+            const int64_t out = image * image_out + p->out + group * c->out_c;
+#if FA_HAVE_AVX2
+            if (c->vectors) {
+                const bool within = depthwise_multiplies(c, d);
+                fa_depthwise_run(c->isa, &p->depthwise,
+                                 &(fa_depthwise_data){in, d->packed + p->w, d->bias, d->residual ? d->residual + out : NULL, d->out + out, d->relu,
+                                                      within ? d->slope.before + out : NULL, within ? d->slope.step->function : 0});
+                continue;
+            }
+#endif
+            fa_grid grid = p->grid;
+            if (c->flat) grid.rows *= d->n;
+            const fa_grid_data data = {
+                .in = in + group * c->in_c,
+                .w = d->packed + group * c->group_floats + p->w,
+                .bias = d->bias ? d->bias + group * c->out_c : NULL,
+                .residual = d->residual ? d->residual + out : NULL,
+                .out = d->out + out,
+                .relu = d->relu,
+            };
+            if (d->slope.n_step && has_pieces(c)) run_pieces(&grid, &data, &d->slope);
+            else fa_grid_run(&grid, &data);
+        }
+}
+
 void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
 {
-    if (c->filters) {
-        fa_winograd_run(&c->winograd, d);
-        return;
-    }
-    const int64_t image_in = c->in_h * c->in_w * c->in_pixel, image_out = c->out_h * c->out_w * c->out_pixel;
-    for (int64_t i = 0; i < d->n; i++) {
-        const float *in = d->in + i * image_in;
-        if (c->copies) {
-            const fa_padding padding = {c->in_h, c->in_w * c->in_pixel, c->top, c->left * c->in_pixel, c->padded_h, c->padded_w * c->in_pixel};
-            fa_pad_image(&padding, in, d->scratch);
-            in = d->scratch;
-        }
-        for (int64_t group = 0; group < c->groups; group++)
-            for (int32_t k = 0; k < c->n_phase; k++) {
-                const phase *p = &c->phase[k];
-                const int64_t out = i * image_out + p->out + group * c->out_c;
-#if FA_HAVE_AVX2
-                if (c->vectors) {
-                    fa_depthwise_run(c->isa, &p->depthwise, &(fa_depthwise_data){in, d->packed + p->w, d->bias, d->residual ? d->residual + out : NULL, d->out + out, d->relu});
-                    continue;
-                }
-#endif
-                fa_grid grid = p->grid;
-                if (c->flat) grid.rows *= d->n;
-                fa_grid_run(&grid, &(fa_grid_data){
-                                       .in = in + group * c->in_c,
-                                       .w = d->packed + group * c->group_floats + p->w,
-                                       .bias = d->bias ? d->bias + group * c->out_c : NULL,
-                                       .residual = d->residual ? d->residual + out : NULL,
-                                       .out = d->out + out,
-                                       .relu = d->relu,
-                                   });
-            }
-        if (c->flat) break;
+    const int64_t image = c->out_h * c->out_w * c->out_pixel, step = c->filters || c->flat ? d->n : 1;
+    for (int64_t i = 0; i < d->n; i += step) {
+        if (c->filters) fa_winograd_run(&c->winograd, d);
+        else run_image(c, d, i);
+        if (c->filters || (!has_pieces(c) && !depthwise_multiplies(c, d))) fa_slope_apply(&d->slope, i * image, step * image, d->out + i * image);
     }
 }

@@ -3,6 +3,7 @@
 #define FA_KERNELS_CONV_H
 
 #include "base/alloc.h"
+#include "kernels/chain.h"
 #include "kernels/kernels.h"
 
 #include <stddef.h>
@@ -55,7 +56,8 @@ typedef struct fa_conv_data {
     const float *residual; /* added before `relu`, laid out as `out`, which it may be; or NULL */
     float *out;
     bool relu;
-    void *scratch; /* FA_ALIGN-aligned */
+    void *scratch;  /* FA_ALIGN-aligned */
+    fa_slope slope; /* `out` is multiplied by it, behind everything else */
 } fa_conv_data;
 
 void fa_conv_run(const fa_conv *conv, const fa_conv_data *data);

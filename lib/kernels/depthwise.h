@@ -2,6 +2,7 @@
 #ifndef FA_KERNELS_DEPTHWISE_H
 #define FA_KERNELS_DEPTHWISE_H
 
+#include "kernels/chain.h"
 #include "kernels/kernels.h"
 
 #include <stdint.h>
@@ -27,6 +28,8 @@ typedef struct fa_depthwise_data {
     const float *residual; /* laid out as `out`, may be `out` itself, or NULL */
     float *out;
     bool relu;
+    const float *before;   /* `out` is multiplied by a derivative there, behind everything else; laid out as `out`, or NULL */
+    int32_t function;      /* whose: FA_STEP_RELU or FA_STEP_HARD_SWISH (chain.h) */
 } fa_depthwise_data;
 
 /* Not for FA_ISA_NONE. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Body of depthwise.c, included once per instruction set with NAME, TARGET, FLOATS, FMA_F, SPLAT_F, MAX_F and, for vectors of which the first n floats exist, MASK, MASK_OF(n),
- * MASK_LOAD(p, mask) (zeros beyond) and MASK_STORE(p, mask, v) defined; undefines them. */
+ * MASK_LOAD(p, mask) (zeros beyond), MASK_STORE(p, mask, v) and SELECT defined; undefines them. */
 
 #define vf NAME(vf)
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
+#define vi NAME(vi)
+typedef int32_t vi __attribute__((vector_size(4 * FLOATS)));
+#include "kernels/slope_body.h"
 #define LOAD(p) (whole ? *(const vf *)(p) : MASK_LOAD(p, held))
 
 /*
@@ -51,6 +54,7 @@ FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_da
         const int64_t at = out + r * p->out_col;
         if (d->residual) acc[r] += LOAD(d->residual + at);
         if (d->relu) acc[r] = MAX_F(acc[r], SPLAT_F(0.0f));
+        if (d->before) acc[r] *= d->function == FA_STEP_RELU ? NAME(relu_at)(LOAD(d->before + at)) : NAME(hard_swish_at)(LOAD(d->before + at));
         if (whole) *(vf *)(d->out + at) = acc[r];
         else MASK_STORE(d->out + at, held, acc[r]);
     }
@@ -146,6 +150,7 @@ PASS(5, 2)
 static const passes NAME(passes)[] = {PASSES(3, 1), PASSES(5, 1), PASSES(3, 2), PASSES(5, 2), PASSES(1, 1), PASSES(2, 1), PASSES(4, 1), PASSES(7, 1), PASSES(0, 1)};
 
 #undef vf
+#undef vi
 #undef LOAD
 #undef EACH_ROW
 #undef EACH_CHUNK

@@ -83,12 +83,17 @@ static void by_definition(const fa_conv_geometry *g, int64_t n, bool gradient, c
                             }
 }
 
-static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool bias, int residual, bool relu)
+/* `chosen`: the chain whose slope multiplies the sums, 0: none. Slopes are tested by themselves (test_elementwise.c). */
+static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool bias, int residual, bool relu, int32_t chosen)
 {
+    static const fa_chain_step chains[][3] = {{{0}}, {{FA_STEP_RELU, 0, 0}}, {{FA_STEP_HARD_SWISH, 0, 0}}, {{FA_STEP_TANH, 0, 0}}, {{FA_STEP_AFFINE, 2, 1}, {FA_STEP_SIGMOID, 0, 0}}};
+    const int32_t n_step = chosen == 4 ? 2 : chosen > 0;
     ck_assert(fa_conv_supported(g));
     const int64_t cg = g->c / g->groups, small = n * g->oh * g->ow * g->out, big = n * g->h * g->w * g->c;
     const int64_t n_in = gradient ? small : big, n_out = gradient ? big : small, pixel = gradient ? g->c : g->out;
-    float *in = numbers(n_in), *w = numbers(g->out * cg * g->kh * g->kw), *b = numbers(pixel), *add = numbers(n_out), *out = numbers(n_out);
+    float *in = numbers(n_in), *w = numbers(g->out * cg * g->kh * g->kw), *b = numbers(pixel), *add = numbers(n_out), *out = numbers(n_out), *before = numbers(n_out), *slope = numbers(n_out);
+    for (int64_t i = 0; i < n_out; i++) before[i] *= 4, slope[i] = 1;
+    fa_chain_kernels_for(0)->gradient(chains[chosen], n_step, n_step ? n_out : 0, before, slope, slope, false);
     double *want = calloc((size_t)n_out, sizeof *want), *size = calloc((size_t)n_out, sizeof *size);
     const fa_conv_direction direction = gradient ? FA_CONV_DATA_GRADIENT : FA_CONV_FORWARD;
     float *packed = malloc(fa_conv_packed_floats(g, direction) * sizeof *packed);
@@ -106,18 +111,19 @@ static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool
         if (bytes) ck_assert_ptr_nonnull(scratch = malloc(bytes));
         if (bytes) memset(scratch, 0xff, bytes);
         if (residual == 2) memcpy(out, add, (size_t)n_out * sizeof *out);
-        fa_conv_data d = {n, in, packed, bias ? b : NULL, residual == 2 ? out : residual ? add : NULL, out, relu, scratch};
+        fa_conv_data d = {n, in, packed, bias ? b : NULL, residual == 2 ? out : residual ? add : NULL, out, relu, scratch, {n_step, chains[chosen], before}};
         fa_conv_run(conv, &d);
         for (int64_t i = 0; i < n_out; i++) {
             double right = want[i] + (bias ? b[i % pixel] : 0) + (residual ? add[i] : 0);
             if (relu && right < 0) right = 0;
+            right *= slope[i];
             if (g->winograd) close_to_largest(out[i], right, largest, gradient ? "filtered data gradient" : "filtered convolution", isas[k], i);
             else close_to(out[i], right, size[i], gradient ? "data gradient" : "convolution", isas[k], i);
         }
         free(scratch);
         fa_arena_clear(&arena);
     }
-    free(in), free(w), free(b), free(add), free(out), free(want), free(size), free(packed);
+    free(in), free(w), free(b), free(add), free(out), free(before), free(slope), free(want), free(size), free(packed);
 }
 
 /* The weight gradient, [out, c, k] or [c, k, out], added to what was there; and the bias's. */
@@ -166,8 +172,8 @@ static void check_weights(const fa_conv_geometry *g, int64_t n, bool turned)
 static void check_directions(const fa_conv_geometry *g, int64_t n)
 {
     check_weights(g, n, pick(0, 1));
-    check_conv(g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1));
-    check_conv(g, n, true, pick(0, 3) == 0, (int)pick(0, 2), pick(0, 3) == 0);
+    check_conv(g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1), 0);
+    check_conv(g, n, true, pick(0, 3) == 0, (int)pick(0, 2), pick(0, 3) == 0, (int32_t)pick(0, 4));
 }
 
 static void check_both(const fa_conv_geometry *g, int64_t n)
@@ -240,8 +246,8 @@ START_TEST(rows_of_random_sizes)
         const bool deep = i % 10 == 0, tall = i % 10 == 5;
         const fa_conv_geometry g = {pick(1, deep ? 700 : 40), 1, 1, pick(1, 90), 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
         const int64_t n = pick(1, tall ? 700 : 45);
-        check_conv(&g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1));
-        check_conv(&g, n, true, pick(0, 1), (int)pick(0, 2), pick(0, 1));
+        check_conv(&g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1), 0);
+        check_conv(&g, n, true, pick(0, 1), (int)pick(0, 2), pick(0, 1), (int32_t)pick(0, 4));
     }
 }
 END_TEST
