@@ -14,6 +14,7 @@ typedef struct conv {
     int64_t n, stride_out, stride_in; /* strides: of the weights as their gradient is wanted */
     bool relu;
     bool turned; /* the data-gradient too reads the weights as they are packed for forward */
+    fa_fast_chain_steps chain;        /* in front of the layer, where there is FA_FAST_BEFORE */
 } conv;
 
 static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
@@ -34,6 +35,7 @@ static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
     c->n = n;
     c->relu = fa_node_int(s->node, "relu", 0) != 0;
     c->turned = fa_node_int(s->node, "turned", 0) != 0;
+    fa_fast_read_chain(s->node, &c->chain);
     s->params = c;
     s->scratch = fa_conv_scratch(c->forward);
     if (fa_conv_scratch(c->gradient) > s->scratch) s->scratch = fa_conv_scratch(c->gradient);
@@ -115,7 +117,9 @@ static void backward(const fa_op_call *call)
     const conv *c = call->params;
     const fa_conv_geometry *geometry = &c->geometry;
     const float *g = call->grad_out[0];
-    float *gx = call->grad_in[FA_FAST_X], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
+    const fa_slope slope = {c->chain.n_step, c->chain.step, c->chain.n_step ? call->in[FA_FAST_BEFORE]->data : NULL};
+    const int32_t x = c->chain.n_step ? FA_FAST_BEFORE : FA_FAST_X; /* nothing else reads what is before a chain: its gradient is not added to */
+    float *gx = call->grad_in[x], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
     for (int32_t i = 0; i < FA_FAST_INPUTS; i++)
         if (!g || i == FA_FAST_BIAS || i == FA_FAST_WEIGHT) clear(call, i);
     if (!g) return;
@@ -131,16 +135,18 @@ static void backward(const fa_op_call *call)
                                                        .scratch = call->scratch,
                                                    });
     if (gb) fa_weights_bias(c->n * geometry->oh * geometry->ow, geometry->out, g, gb);
-    if (gx && c->turned)
+    if (gx && c->turned) {
         fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = c->n, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
-                                                         .add = call->accumulate[FA_FAST_X], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
-    else if (gx)
+                                                         .add = call->accumulate[x], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
+        fa_slope_apply(&slope, 0, c->n * geometry->c, gx);
+    } else if (gx)
         fa_conv_run(c->gradient, &(fa_conv_data){
                                      .n = c->n,
                                      .in = g,
                                      .packed = call->in[FA_FAST_PACKED_GRADIENT]->data,
-                                     .residual = call->accumulate[FA_FAST_X] ? gx : NULL,
+                                     .residual = call->accumulate[x] ? gx : NULL,
                                      .out = gx,
+                                     .slope = slope,
                                      .scratch = call->scratch,
                                  });
     if (gr) fa_copy_or_add(call->in[FA_FAST_RESIDUAL]->count, g, gr, call->accumulate[FA_FAST_RESIDUAL]);
@@ -176,7 +182,8 @@ static void pack_forward(const fa_op_call *call)
 #define FAST(name_, prepare_)                                                                                                                            \
     {                                                                                                                                                    \
         .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES,                                           \
-        .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X, .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT,                   \
+        .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X | 1u << FA_FAST_BEFORE,                                                               \
+        .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT | 1u << FA_FAST_BEFORE,                                                        \
         .first_for = 1u << FA_FAST_WEIGHT, .prepare = prepare_, .forward = forward, .backward = backward                                                 \
     }
 

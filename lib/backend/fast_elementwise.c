@@ -115,35 +115,35 @@ static void backward(const fa_op_call *call)
         if (call->grad_in[i]) side(p, call, i);
 }
 
-typedef struct chain {
-    int32_t n_step;
-    fa_chain_step step[FA_CHAIN_MOST];
-} chain;
+void fa_fast_read_chain(const fa_node *node, fa_fast_chain_steps *out)
+{
+    int64_t count = 0;
+    const int64_t *function = fa_node_ints(node, "functions", &count);
+    const fa_attr *numbers = fa_node_attr(node, "numbers");
+    out->n_step = function ? (int32_t)count : 0;
+    for (int32_t k = 0; k < out->n_step; k++) out->step[k] = (fa_chain_step){(int32_t)function[k], numbers->floats[2 * k], numbers->floats[2 * k + 1]};
+}
 
 static fa_status chain_prepare(fa_op_setup *s)
 {
     const fa_view *x = s->in[0];
-    int64_t count;
-    const int64_t *function = fa_node_ints(s->node, "functions", &count);
-    const fa_attr *numbers = fa_node_attr(s->node, "numbers");
     if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "input 0 is %s, not a real type", fa_dtype_name(x->dtype));
-    chain *c = fa_arena_new(s->arena, sizeof *c);
+    fa_fast_chain_steps *c = fa_arena_new(s->arena, sizeof *c);
     if (!c) return FA_ERR_MEMORY;
-    c->n_step = (int32_t)count;
-    for (int32_t k = 0; k < c->n_step; k++) c->step[k] = (fa_chain_step){(int32_t)function[k], numbers->floats[2 * k], numbers->floats[2 * k + 1]};
+    fa_fast_read_chain(s->node, c);
     s->params = c;
     return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);
 }
 
 static void chain_forward(const fa_op_call *call)
 {
-    const chain *c = call->params;
+    const fa_fast_chain_steps *c = call->params;
     fa_chain_kernels_best()->forward(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->out[0]->data);
 }
 
 static void chain_backward(const fa_op_call *call)
 {
-    const chain *c = call->params;
+    const fa_fast_chain_steps *c = call->params;
     fa_chain_kernels_best()->gradient(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
 }
 
@@ -160,5 +160,6 @@ const fa_op fa_fast_ops_elementwise[] = {
     PAIR("Div", 3, div),
     {.name = "Chain", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = 1, .prepare = chain_prepare, .forward = chain_forward,
      .backward = chain_backward},
+    {.name = "ChainPassed", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_STOPS, .prepare = chain_prepare, .forward = chain_forward},
     {0},
 };

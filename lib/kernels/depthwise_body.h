@@ -22,6 +22,11 @@ FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_da
     vf acc[OUTPUTS];
     UNROLL
     for (int r = 0; r < OUTPUTS; r++) acc[r] = bias;
+    const int64_t out = row * p->out_row + col * p->out_col + m;
+    if (d->before) { /* what the next row meets is on its way from afar meanwhile */
+        UNROLL
+        for (int r = 0; r < OUTPUTS; r++) _mm_prefetch((const char *)(d->before + out + p->out_row + r * p->out_col), _MM_HINT_T0);
+    }
     for (int64_t ky = k->begin; ky < k->end; ky++) {
         const float *in = d->in + ((k->at + ky * p->y.gap) * p->x.in + x0) * c + m, *w = d->w + ky * p->x.taps * c + m;
         if (taps) {
@@ -47,7 +52,6 @@ FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_da
             }
         }
     }
-    const int64_t out = row * p->out_row + col * p->out_col + m;
     UNROLL
     for (int r = 0; r < OUTPUTS; r++) {
         if (r >= n) break;
