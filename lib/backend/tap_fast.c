@@ -10,7 +10,7 @@
 
 /*
  * Taps on fast kernels. P_in' a is a convolution of the layer's input by the columns of P_in, P_out' d a product of each pixel of the gradient; a
- * block is the product of the two over the pixels. Fully connected layers have a way of their own (tap_rows.c); of convolutions with groups or few channels the whole weight
+ * block is the product of the two over the pixels. Where there are more pixels than outputs, d itself is summed and P_out multiplies the sums. Fully connected layers have a way of their own (tap_rows.c); of convolutions with groups or few channels the whole weight
  * gradient comes cheaper (tap_gradient.c); what is not channels-last goes to the reference.
  */
 
@@ -35,12 +35,34 @@ static const fa_tap_ops *others(const fa_tap *t)
     return fa_tap_rows_takes(t) ? &fa_tap_ops_rows : fa_tap_gradient_takes(t) ? &fa_tap_ops_gradient : &fa_tap_ops_reference;
 }
 
+/* Multiplications behind the projection of the input: every pixel of d is projected, or the sums of d are. */
+static double early_products(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return (double)(t->oh * t->ow) * (double)k_out * (double)(t->out + k_in);
+}
+
+static double late_products(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return (double)k_in * (double)t->out * (double)(t->oh * t->ow + k_out);
+}
+
+static bool is_late(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return late_products(t, k_in, k_out) < early_products(t, k_in, k_out);
+}
+
+static double products(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    const double behind = is_late(t, k_in, k_out) ? late_products(t, k_in, k_out) : early_products(t, k_in, k_out);
+    return (double)(t->oh * t->ow) * (double)in_of(t) * (double)k_in + behind;
+}
+
 /* Whether projecting is no more work than the weight gradient and its projection; sums of outer products run somewhat slower than convolutions do. */
 static bool projects(const fa_tap *t, int64_t k_in, int64_t k_out, fa_conv_geometry *g)
 {
     if (!is_fast(t, g)) return false;
     const double in = (double)in_of(t), out = (double)t->out, positions = (double)(t->oh * t->ow);
-    return !fa_tap_gradient_takes(t) || positions * (in * (double)k_in + out * (double)k_out + (double)(k_in * k_out)) <= 1.5 * positions * in * out + in * (double)k_out * (out + (double)k_in);
+    return !fa_tap_gradient_takes(t) || products(t, k_in, k_out) <= 1.5 * positions * in * out + in * (double)k_out * (out + (double)k_in);
 }
 
 static size_t align(size_t n)
@@ -117,7 +139,7 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
     if (!is_fast(t, &g)) return others(t)->scratch(t, k_in, k_out);
     const int64_t positions = group_of(t) * t->oh * t->ow, in = in_of(t);
     const fa_conv_geometry side = side_in(&g, k_in);
-    const size_t blocks = projects(t, k_in, k_out, &g) ? in_scratch(t, &side) + floats(positions * k_in) + floats(positions * k_out) : others(t)->scratch(t, k_in, k_out);
+    const size_t blocks = projects(t, k_in, k_out, &g) ? in_scratch(t, &side) + floats(positions * k_in) + floats(is_late(t, k_in, k_out) ? k_in * t->out : positions * k_out) : others(t)->scratch(t, k_in, k_out);
     const size_t moments = floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
     return blocks > moments ? blocks : moments;
 }
@@ -146,6 +168,12 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
     if (t->has_bias) memcpy(to + p.bias, p_in + t->c * kernel * k_in, (size_t)k_in * sizeof(float));
 }
 
+/* Adds to a block the sum over `positions` of x times y, rows of k_in and of `width` numbers. */
+static void sum_products(int64_t positions, int64_t k_in, int64_t width, const float *x, const float *y, float *block)
+{
+    fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = positions, .ni = k_in, .nj = width, .x = x, .y = y, .x_col = k_in, .y_col = width, .c = block, .ldc = width});
+}
+
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
 {
     fa_conv_geometry g;
@@ -155,28 +183,37 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
     }
     const packing p = lay_out(&g, k_in, k_out);
     const char *from = packed;
+    const bool late = is_late(t, k_in, k_out);
     const int64_t positions = t->oh * t->ow, group = group_of(t);
     float *u = (float *)(void *)((char *)scratch + in_scratch(t, &p.in)), *v = (float *)(void *)((char *)u + floats(group * positions * k_in));
-    const fa_isa isa = fa_kernels_isa();
+    fa_conv_data out = {.packed = (const float *)(const void *)(from + p.p_out)};
+    const fa_conv *kernel_in = (const fa_conv *)(const void *)(from + p.kernel_in), *kernel_out = (const fa_conv *)(const void *)(from + p.kernel_out);
     for (int64_t i = 0; i < t->n; i += group) {
         const int64_t n = t->n - i < group ? t->n - i : group;
-        fa_conv_run((const fa_conv *)(const void *)(from + p.kernel_in), &(fa_conv_data){
-                                                                           .n = n,
-                                                                           .in = t->a + i * t->a_n,
-                                                                           .packed = (const float *)(const void *)(from + p.p_in),
-                                                                           .bias = t->has_bias ? (const float *)(const void *)(from + p.bias) : NULL,
-                                                                           .out = u,
-                                                                           .scratch = scratch,
-                                                                       });
-        fa_conv_run((const fa_conv *)(const void *)(from + p.kernel_out), &(fa_conv_data){
-                                                                            .n = n * positions,
-                                                                            .in = t->d + i * t->d_n,
-                                                                            .packed = (const float *)(const void *)(from + p.p_out),
-                                                                            .out = v,
-                                                                        });
-        for (int64_t k = 0; k < n; k++)
-            fa_outer_grid_run(isa, &(fa_outer_grid){.images = 1, .rows = 1, .cols = positions, .ni = k_in, .nj = k_out, .x = u + k * positions * k_in, .y = v + k * positions * k_out,
-                                                    .x_col = k_in, .y_col = k_out, .c = block + (i + k) * stride, .ldc = k_out});
+        const float *d = t->d + i * t->d_n;
+        fa_conv_run(kernel_in, &(fa_conv_data){
+                                   .n = n,
+                                   .in = t->a + i * t->a_n,
+                                   .packed = (const float *)(const void *)(from + p.p_in),
+                                   .bias = t->has_bias ? (const float *)(const void *)(from + p.bias) : NULL,
+                                   .out = u,
+                                   .scratch = scratch,
+                               });
+        if (!late) {
+            out.n = n * positions, out.in = d, out.out = v;
+            fa_conv_run(kernel_out, &out);
+        }
+        for (int64_t k = 0; k < n; k++) {
+            float *to = block + (i + k) * stride;
+            if (!late) {
+                sum_products(positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, to);
+                continue;
+            }
+            memset(v, 0, (size_t)(k_in * t->out) * sizeof *v);
+            sum_products(positions, k_in, t->out, u + k * positions * k_in, d + k * t->d_n, v);
+            out.n = k_in, out.in = v, out.residual = out.out = to;
+            fa_conv_run(kernel_out, &out);
+        }
     }
 }
 
@@ -242,7 +279,7 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    return (projects(t, k_in, k_out, &g) ? &fa_tap_ops_reference : others(t))->flops(t, k_in, k_out);
+    return projects(t, k_in, k_out, &g) ? 2 * products(t, k_in, k_out) : others(t)->flops(t, k_in, k_out);
 }
 
 const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments, packed_size, pack, blocks, flops};

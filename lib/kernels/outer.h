@@ -19,14 +19,21 @@ void fa_outer_run(fa_isa isa, const fa_outer *outer);
 
 /*
  * The same over the positions of images: c[i * ldc + j] += sum over images, rows, columns of x[position + i] * y[position + j], for i < ni and j < nj.
+ * With `run`, the numbers of x at a position are ni / run runs of that many, x_run apart; 0: they follow each other.
  */
 typedef struct fa_outer_grid {
     int64_t images, rows, cols, ni, nj;
     const float *x, *y;
     int64_t x_image, x_row, x_col, y_image, y_row, y_col; /* strides in floats */
+    int64_t run, x_run;
     float *c;
     int64_t ldc;
 } fa_outer_grid;
+
+static inline int64_t fa_outer_x(const fa_outer_grid *grid, int64_t i)
+{
+    return grid->run ? i / grid->run * grid->x_run + i % grid->run : i;
+}
 
 void fa_outer_grid_run(fa_isa isa, const fa_outer_grid *grid);
 

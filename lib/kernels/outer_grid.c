@@ -26,7 +26,7 @@ static void plain(const fa_outer_grid *g)
             for (int64_t image = 0; image < g->images; image++)
                 for (int64_t row = 0; row < g->rows; row++)
                     for (int64_t col = 0; col < g->cols; col++)
-                        sum += (double)g->x[image * g->x_image + row * g->x_row + col * g->x_col + i] * (double)g->y[image * g->y_image + row * g->y_row + col * g->y_col + j];
+                        sum += (double)g->x[image * g->x_image + row * g->x_row + col * g->x_col + fa_outer_x(g, i)] * (double)g->y[image * g->y_image + row * g->y_row + col * g->y_col + j];
             g->c[i * g->ldc + j] += (float)sum;
         }
 }

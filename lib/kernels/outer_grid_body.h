@@ -6,21 +6,24 @@
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
 #define LOAD_F(p) (*(const vf *)(p))
 
-/* `r` rows by `v` vectors of columns, the last one cut off by `mask` where `cut`; constants after inlining but for the mask. */
-FA_INLINE TARGET void NAME(tile_body)(const fa_outer_grid *g, int64_t i0, int64_t j0, const int r, const int v, const bool cut, const MASK mask)
+/* `r` rows by `v` vectors of columns, the last one cut off by `mask` where `cut`, x in short runs where `runs`; constants after inlining but for the mask. */
+FA_INLINE TARGET void NAME(tile_body)(const fa_outer_grid *g, int64_t i0, int64_t j0, const int r, const int v, const bool cut, const bool runs, const MASK mask)
 {
     vf acc[ROWS][2];
+    int64_t at[ROWS];
+    FA_UNROLL
+    for (int i = 0; i < r; i++) at[i] = runs ? fa_outer_x(g, i0 + i) : i;
     FA_UNROLL
     for (int i = 0; i < r; i++) acc[i][0] = acc[i][1] = (vf){0};
     for (int64_t image = 0; image < g->images; image++)
         for (int64_t row = 0; row < g->rows; row++) {
-            const float *x = g->x + image * g->x_image + row * g->x_row + i0, *y = g->y + image * g->y_image + row * g->y_row + j0;
+            const float *x = g->x + image * g->x_image + row * g->x_row + (runs ? 0 : i0), *y = g->y + image * g->y_image + row * g->y_row + j0;
             for (int64_t col = 0; col < g->cols; col++, x += g->x_col, y += g->y_col) {
                 const float *last = v > 1 ? y + FLOATS : y;
                 const vf y1 = cut ? MASK_LOAD(last, mask) : LOAD_F(last), y0 = v > 1 ? LOAD_F(y) : y1;
                 FA_UNROLL
                 for (int i = 0; i < r; i++) {
-                    const vf b = SPLAT_F(x[i]);
+                    const vf b = SPLAT_F(x[at[i]]);
                     acc[i][0] = FMA_F(b, y0, acc[i][0]);
                     if (v > 1) acc[i][1] = FMA_F(b, y1, acc[i][1]);
                 }
@@ -38,15 +41,20 @@ FA_INLINE TARGET void NAME(tile_body)(const fa_outer_grid *g, int64_t i0, int64_
 #define TILE(r, v, cut)                                                                                                                                  \
     static TARGET void NAME(tile_##r##_##v##_##cut)(const fa_outer_grid *g, int64_t i0, int64_t j0, int64_t left)                                        \
     {                                                                                                                                                    \
-        NAME(tile_body)(g, i0, j0, r, v, cut, MASK_OF(left));                                                                                            \
+        NAME(tile_body)(g, i0, j0, r, v, cut, false, MASK_OF(left));                                                                                            \
     }
-#define TILES(r) TILE(r, 1, 0) TILE(r, 1, 1) TILE(r, 2, 0) TILE(r, 2, 1)
-#define ENTRY(r) {NAME(tile_##r##_1_0), NAME(tile_##r##_1_1), NAME(tile_##r##_2_0), NAME(tile_##r##_2_1)}
+#define TILE_RUNS(r, v)                                                                                                                                  \
+    static TARGET void NAME(tile_runs_##r##_##v)(const fa_outer_grid *g, int64_t i0, int64_t j0, int64_t left)                                           \
+    {                                                                                                                                                    \
+        NAME(tile_body)(g, i0, j0, r, v, true, true, MASK_OF(left));                                                                                     \
+    }
+#define TILES(r) TILE(r, 1, 0) TILE(r, 1, 1) TILE(r, 2, 0) TILE(r, 2, 1) TILE_RUNS(r, 1) TILE_RUNS(r, 2)
+#define ENTRY(r) {NAME(tile_##r##_1_0), NAME(tile_##r##_1_1), NAME(tile_##r##_2_0), NAME(tile_##r##_2_1), NAME(tile_runs_##r##_1), NAME(tile_runs_##r##_2)}
 TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if ROWS > 6
 TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
-static const tile_fn NAME(tiles)[ROWS + 1][4] = {{NULL, NULL, NULL, NULL}, ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
+static const tile_fn NAME(tiles)[ROWS + 1][6] = {{NULL}, ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
 #if ROWS > 6
                                                  ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12)
 #endif
@@ -60,7 +68,7 @@ static void NAME(run)(const fa_outer_grid *g)
         r = (g->ni - i + bands - band - 1) / (bands - band);
         for (int64_t j = 0; j < g->nj; j += 2 * FLOATS) {
             const int64_t left = g->nj - j, last = left > FLOATS ? left - FLOATS : left;
-            NAME(tiles)[r][(left > FLOATS ? 2 : 0) + (last < FLOATS)](g, i, j, last < FLOATS ? last : FLOATS);
+            NAME(tiles)[r][g->run ? 4 + (left > FLOATS) : (left > FLOATS ? 2 : 0) + (last < FLOATS)](g, i, j, last < FLOATS ? last : FLOATS);
         }
     }
 }
@@ -68,6 +76,7 @@ static void NAME(run)(const fa_outer_grid *g)
 #undef vf
 #undef LOAD_F
 #undef TILE
+#undef TILE_RUNS
 #undef TILES
 #undef ENTRY
 #undef ROWS

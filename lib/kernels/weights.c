@@ -18,6 +18,9 @@
  * gradient is one sum of outer products per run, [run, out], in the order (kernel row, kernel column, channel), which is turned around at the end.
  */
 
+/* Runs shorter than this, of images of one or two channels, are taken together: alone they are too few sums to keep the multiply-add units busy. */
+#define SHORT 7
+
 /* Output positions that are summed before the sums are written back: enough to make that cheap, few enough to stay in the second-level cache. */
 #define POSITIONS 512
 
@@ -101,12 +104,13 @@ static void depthwise(const fa_conv_geometry *g, const frame *f, int64_t n, cons
 static void group_sums(fa_isa isa, const fa_conv_geometry *g, const frame *f, int64_t group, int64_t n, const float *in, const float *d, float *sum)
 {
     const int64_t c = g->c / g->groups, out = g->out / g->groups, ld = ld_of(g);
-    const bool joins = g->groups == 1 && g->dilation_w == 1;
+    const bool joins = g->groups == 1 && g->dilation_w == 1, few = joins && g->kw * c < SHORT;
     const int64_t runs = joins ? 1 : g->kw, run = joins ? g->kw * c : c;
-    for (int64_t ky = 0; ky < g->kh; ky++)
+    for (int64_t ky = 0; ky < (few ? 1 : g->kh); ky++)
         for (int64_t kx = 0; kx < runs; kx++)
             fa_outer_grid_run(isa, &(fa_outer_grid){
-                                       .images = n, .rows = g->oh, .cols = g->ow, .ni = run, .nj = out,
+                                       .images = n, .rows = g->oh, .cols = g->ow, .ni = few ? g->kh * run : run, .nj = out,
+                                       .run = few ? run : 0, .x_run = g->dilation_h * f->w * g->c,
                                        .x = in + (ky * g->dilation_h * f->w + kx * g->dilation_w) * g->c + group * c, .y = d + group * out,
                                        .x_image = f->floats, .x_row = g->stride_h * f->w * g->c, .x_col = g->stride_w * g->c,
                                        .y_image = g->oh * g->ow * g->out, .y_row = g->ow * g->out, .y_col = g->out,

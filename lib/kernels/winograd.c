@@ -18,12 +18,12 @@ size_t fa_winograd_packed_floats(int64_t in_c, int64_t out_c)
 
 static size_t in_floats(int64_t in_c)
 {
-    return (size_t)(FA_WINOGRAD_POSITIONS * blocks_of(in_c) * FA_WINOGRAD_TILES * FA_TILE);
+    return (size_t)(FA_WINOGRAD_POSITIONS * fa_winograd_step(blocks_of(in_c) * FA_WINOGRAD_TILES));
 }
 
 size_t fa_winograd_scratch(int64_t in_c)
 {
-    return (in_floats(in_c) + (size_t)(FA_WINOGRAD_POSITIONS * FA_WINOGRAD_TILES * FA_TILE)) * sizeof(float);
+    return (in_floats(in_c) + (size_t)(FA_WINOGRAD_POSITIONS * fa_winograd_step(FA_WINOGRAD_TILES))) * sizeof(float);
 }
 
 size_t fa_winograd_weights_scratch(int64_t in_c, int64_t out_c)
@@ -54,6 +54,8 @@ static bool next(walk *a, const float *in, fa_winograd_block *b)
     const int64_t m = FA_WINOGRAD_OUT;
     if (!a->blocks) return false;
     b->n = (a->left + a->blocks - 1) / a->blocks;
+    b->in_step = fa_winograd_step(blocks_of(w->in_c) * b->n);
+    b->product_step = fa_winograd_step(b->n);
     a->left -= b->n;
     a->blocks--;
     for (int64_t i = 0; i < b->n; i++) {

@@ -22,12 +22,20 @@ typedef struct fa_winograd_tile {
     int64_t out, rows, cols; /* out: its first output, in floats */
 } fa_winograd_tile;
 
+/* Floats from a position to the next one, of `n` runs of FA_TILE: an odd number of cache lines, since a transform writes to all positions and lines a power of two apart would
+ * share few sets of the first-level cache. */
+static inline int64_t fa_winograd_step(int64_t n)
+{
+    return (n | 1) * FA_TILE;
+}
+
 typedef struct fa_winograd_block {
     const fa_winograd *w;
     int64_t n;
     fa_winograd_tile tile[FA_WINOGRAD_TILES];
     float *in;      /* transformed, [position][block of channels][tile][FA_TILE] */
     float *product; /* of FA_TILE outputs, [position][tile][FA_TILE] */
+    int64_t in_step, product_step; /* from one position to the next: fa_winograd_step() */
 } fa_winograd_block;
 
 void fa_winograd_block_plain(const fa_winograd_block *block, const fa_conv_data *data);

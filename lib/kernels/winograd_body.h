@@ -83,23 +83,23 @@ TARGET static void NAME(in_channels)(const fa_winograd *w, const fa_winograd_til
 
 TARGET static void NAME(in_tiles)(const fa_winograd_block *b)
 {
-    const int64_t floats = b->n * FA_TILE, step = (b->w->in_c + FA_TILE - 1) / FA_TILE * floats;
-    for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(b->w, &b->tile[i], b->in + i * FA_TILE, floats, step);
+    for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(b->w, &b->tile[i], b->in + i * FA_TILE, b->n * FA_TILE, b->in_step);
 }
 
 /* Products of `r` tiles with FA_TILE outputs, one position after the other. */
 WINOGRAD_INLINE TARGET void NAME(products)(const int r, const fa_winograd_block *b, const float *in, const float *kernels, float *product)
 {
     const int64_t channels = b->w->in_c, block = b->n * FA_TILE;
-    for (int64_t position = 0; position < POSITIONS; position++, product += block) {
+    for (int64_t position = 0; position < POSITIONS; position++, in += b->in_step, product += b->product_step) {
         vf acc[ROWS][VECTORS];
         WINOGRAD_UNROLL
         for (int i = 0; i < r; i++) {
             WINOGRAD_UNROLL
             for (int v = 0; v < VECTORS; v++) acc[i][v] = (vf){0};
         }
-        for (int64_t c0 = 0; c0 < channels; c0 += FA_TILE, in += block) {
-            const float *x = in, *end = in + (channels - c0 < FA_TILE ? channels - c0 : FA_TILE);
+        const float *from = in;
+        for (int64_t c0 = 0; c0 < channels; c0 += FA_TILE, from += block) {
+            const float *x = from, *end = from + (channels - c0 < FA_TILE ? channels - c0 : FA_TILE);
             for (; x < end; x++, kernels += FA_TILE) {
                 vf k[VECTORS];
                 WINOGRAD_UNROLL
@@ -190,8 +190,8 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
         for (int v = 0; v < VECTORS; v++) {
             const int at = v * FLOATS;
             const vf add = LOAD_F(bias + at);
-            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, OUT, OUT, residual ? residual + at : NULL, to + at, row, col);
-            else NAME(out_tile)(product + at, b->n * FA_TILE, add, d->relu, t->rows, t->cols, residual ? residual + at : NULL, to + at, row, col);
+            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, residual ? residual + at : NULL, to + at, row, col);
+            else NAME(out_tile)(product + at, b->product_step, add, d->relu, t->rows, t->cols, residual ? residual + at : NULL, to + at, row, col);
         }
         if (!whole) move(t, channels, out, row, col, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
     }
@@ -257,7 +257,7 @@ TARGET static void NAME(gradients)(const fa_winograd_block *b, const float *d, i
         for (int64_t v = 0; v < FA_TILE; v += FLOATS) {
             const int64_t left = w->out_c - m0 - v, channels = left < 0 ? 0 : left < FLOATS ? left : FLOATS;
             for (int y = 0; y < OUT; y++) rows[y] = MASK_OF(y < t->rows ? channels : 0);
-            NAME(gradient_tile)(d + t->out + m0 + v, w->out_w * w->out_c, w->out_c, rows, cols, b->product + i * FA_TILE + v, b->n * FA_TILE);
+            NAME(gradient_tile)(d + t->out + m0 + v, w->out_w * w->out_c, w->out_c, rows, cols, b->product + i * FA_TILE + v, b->product_step);
         }
     }
 }
@@ -265,8 +265,8 @@ TARGET static void NAME(gradients)(const fa_winograd_block *b, const float *d, i
 /* Adds to `r` rows of each position, of FA_TILE numbers, the sums over tiles of inputs times gradients. */
 WINOGRAD_INLINE TARGET void NAME(sums)(const int r, const fa_winograd_block *b, const float *in, const float *gradient, float *sum)
 {
-    const int64_t block = b->n * FA_TILE, step = (b->w->in_c + FA_TILE - 1) / FA_TILE * block;
-    for (int64_t position = 0; position < POSITIONS; position++, in += step, gradient += block, sum += b->w->in_c * FA_TILE) {
+    const int64_t block = b->n * FA_TILE;
+    for (int64_t position = 0; position < POSITIONS; position++, in += b->in_step, gradient += b->product_step, sum += b->w->in_c * FA_TILE) {
         vf acc[SUM_ROWS][VECTORS];
         WINOGRAD_UNROLL
         for (int i = 0; i < r; i++) {
