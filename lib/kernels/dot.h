@@ -9,10 +9,14 @@
  * when the program runs; nothing here needs alignment. Each pair of vectors is summed in the same order whatever it is computed together with, so a result
  * depends on neither batch nor tiling.
  */
+#define FA_DOT_ROWS 6
+
 typedef struct fa_dot_kernels {
     const char *name;
-    /* out[q] = sum over layers l of weight[4 l + q] * <one, four[q]> over the elements offset[l] ... offset[l + 1] - 1, in fp32. */
-    void (*weighted)(const float *one, const float *const four[4], const int64_t *offset, int32_t n_layer, const float *weight, float out[4]);
+    int rows; /* 1 to FA_DOT_ROWS: as many as `weighted` takes at once with all sums in registers */
+    /* out[i * out_ld + q] += sum over layers l of weight[4 (n l + i) + q] * <one[i], four[q]> over the elements offset[l] ... offset[l + 1] - 1, in fp32, for n of 1 to `rows`.
+     * What two more rows have there is fetched, for a call to come. Layers are added one by one: calls for some of them after the other give the bits of one call for all. */
+    void (*weighted)(int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld);
     /* y += a[0] x[0] + ... + a[3] x[3] */
     void (*add4)(int64_t n, const float a[4], const float *const x[4], float *y);
     /* A pass of greedy coordinate descent: g += a[0] row[0] + ... + a[3] row[3]; then at[q] = the index j = q (mod 4) whose coming step

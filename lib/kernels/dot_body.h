@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Body of dot.c, included once per instruction set with NAME, LABEL, TARGET, FLOATS and DOUBLES (per vector), FMA_F, FMA_D, SPLAT_F, SPLAT_D,
- * MAX_F and MAX_I defined; undefines them. */
+ * MAX_F, MAX_I, MASK, MASK_OF, MASK_LOAD, ROWS (that `weighted` takes) and SUM4 (of four vectors, a plain_f of their sums) defined; undefines them. */
 
 #define vf NAME(vf)
 #define vd NAME(vd)
@@ -13,54 +13,64 @@ typedef double vd __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias
 #define LOAD_D(p) (*(const vd *)(p))
 #define PANEL (16 / DOUBLES) /* vectors across a panel */
 
-/* Two running sums per pair hide the latency of the multiply-add; a third, over layers, takes their weighted total. */
-TARGET static void NAME(weighted)(const float *one, const float *const four[4], const int64_t *offset, int32_t n_layer, const float *weight, float out[4])
+/* `n` rows with four: a constant after inlining. */
+TARGET FA_INLINE void NAME(pairs)(const int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld)
 {
-    const float *f0 = four[0], *f1 = four[1], *f2 = four[2], *f3 = four[3];
-    vf t0 = {0}, t1 = {0}, t2 = {0}, t3 = {0};
-    float rest[4] = {0, 0, 0, 0};
-    for (int32_t l = 0; l < n_layer; l++) {
-        int64_t i = offset[l], end = offset[l + 1];
-        const float *w = weight + 4 * l;
-        vf a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, b0 = {0}, b1 = {0}, b2 = {0}, b3 = {0};
-        for (; i + 2 * FLOATS <= end; i += 2 * FLOATS) {
-            vf x = LOAD_F(one + i), y = LOAD_F(one + i + FLOATS);
-            a0 = FMA_F(x, LOAD_F(f0 + i), a0);
-            a1 = FMA_F(x, LOAD_F(f1 + i), a1);
-            a2 = FMA_F(x, LOAD_F(f2 + i), a2);
-            a3 = FMA_F(x, LOAD_F(f3 + i), a3);
-            b0 = FMA_F(y, LOAD_F(f0 + i + FLOATS), b0);
-            b1 = FMA_F(y, LOAD_F(f1 + i + FLOATS), b1);
-            b2 = FMA_F(y, LOAD_F(f2 + i + FLOATS), b2);
-            b3 = FMA_F(y, LOAD_F(f3 + i + FLOATS), b3);
-        }
-        if (i + FLOATS <= end) {
-            vf x = LOAD_F(one + i);
-            a0 = FMA_F(x, LOAD_F(f0 + i), a0);
-            a1 = FMA_F(x, LOAD_F(f1 + i), a1);
-            a2 = FMA_F(x, LOAD_F(f2 + i), a2);
-            a3 = FMA_F(x, LOAD_F(f3 + i), a3);
-            i += FLOATS;
+    const float *f0 = four[0], *f1 = four[1], *f2 = four[2], *f3 = four[3], *x[ROWS];
+    FA_UNROLL
+    for (int k = 0; k < n; k++) x[k] = one[k];
+#define STEP(load)                                                                                                                                       \
+    do {                                                                                                                                                 \
+        const vf r0 = load(f0 + i), r1 = load(f1 + i), r2 = load(f2 + i), r3 = load(f3 + i);                                                             \
+        FA_UNROLL                                                                                                                                        \
+        for (int k = 0; k < n; k++) {                                                                                                                    \
+            const vf v = load(x[k] + i);                                                                                                                 \
+            s[k][0] = FMA_F(v, r0, s[k][0]);                                                                                                             \
+            s[k][1] = FMA_F(v, r1, s[k][1]);                                                                                                             \
+            s[k][2] = FMA_F(v, r2, s[k][2]);                                                                                                             \
+            s[k][3] = FMA_F(v, r3, s[k][3]);                                                                                                             \
+        }                                                                                                                                                \
+    } while (0)
+#define LOAD_SOME(p) MASK_LOAD(p, some)
+    for (int32_t l = 0; l < n_layer; l++, weight += 4 * n) {
+        int64_t i = offset[l];
+        const int64_t end = offset[l + 1];
+        vf s[ROWS][4];
+        FA_UNROLL
+        for (int k = 0; k < n; k++) s[k][0] = s[k][1] = s[k][2] = s[k][3] = (vf){0};
+        for (; i + FLOATS <= end; i += FLOATS) {
+            __builtin_prefetch(ahead[0] + i);
+            __builtin_prefetch(ahead[1] + i);
+            STEP(LOAD_F);
         }
         if (i < end) {
-            float r[4] = {0, 0, 0, 0};
-            for (; i < end; i++)
-                for (int q = 0; q < 4; q++) r[q] += one[i] * four[q][i];
-            for (int q = 0; q < 4; q++) rest[q] += w[q] * r[q];
+            const MASK some = MASK_OF(end - i);
+            STEP(LOAD_SOME);
         }
-        t0 = FMA_F(a0 + b0, SPLAT_F(w[0]), t0);
-        t1 = FMA_F(a1 + b1, SPLAT_F(w[1]), t1);
-        t2 = FMA_F(a2 + b2, SPLAT_F(w[2]), t2);
-        t3 = FMA_F(a3 + b3, SPLAT_F(w[3]), t3);
+        FA_UNROLL
+        for (int k = 0; k < n; k++) {
+            plain_f *to = (plain_f *)(out + k * out_ld);
+            *to += *(const plain_f *)(weight + 4 * k) * SUM4(s[k][0], s[k][1], s[k][2], s[k][3]);
+        }
     }
-    float s[4] = {0, 0, 0, 0};
-    for (int e = 0; e < FLOATS; e++) {
-        s[0] += t0[e];
-        s[1] += t1[e];
-        s[2] += t2[e];
-        s[3] += t3[e];
+#undef LOAD_SOME
+#undef STEP
+}
+
+TARGET static void NAME(weighted)(int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld)
+{
+    switch (n) {
+    case 1: NAME(pairs)(1, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+    case 2: NAME(pairs)(2, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+#if ROWS > 2
+    case 3: NAME(pairs)(3, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+#endif
+#if ROWS > 3
+    case 4: NAME(pairs)(4, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+    case 5: NAME(pairs)(5, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+    case 6: NAME(pairs)(6, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+#endif
     }
-    for (int q = 0; q < 4; q++) out[q] = s[q] + rest[q];
 }
 
 TARGET static void NAME(add4)(int64_t n, const float a[4], const float *const x[4], float *y)
@@ -224,6 +234,7 @@ TARGET static void NAME(mix16)(int64_t n, const double *a, const double *h, doub
 
 static const fa_dot_kernels NAME(table) = {
     .name = LABEL,
+    .rows = ROWS,
     .weighted = NAME(weighted),
     .add4 = NAME(add4),
     .descend4 = NAME(descend4),
@@ -239,6 +250,8 @@ static const fa_dot_kernels NAME(table) = {
 #undef LOAD_F
 #undef LOAD_D
 #undef PANEL
+#undef ROWS
+#undef SUM4
 #undef DOUBLES
 #undef FMA_D
 #undef SPLAT_D

@@ -91,8 +91,8 @@ double fa_groups_dot(const fa_dot_kernels *kernels, const float *x, const float 
 {
     const float *four[4] = {y, y, y, y};
     const int64_t offset[2] = {0, length};
-    float out[4];
-    kernels->weighted(x, four, offset, 1, ones, out);
+    float out[4] = {0, 0, 0, 0};
+    kernels->weighted(1, &x, four, four, offset, 1, ones, out, 4);
     return out[0];
 }
 
@@ -104,9 +104,9 @@ int64_t fa_groups_nearest(const fa_groups *g, const fa_dot_kernels *kernels, con
     *likeness = -INFINITY;
     for (int64_t i = first; i < g->n; i += 4) {
         const float *four[4];
-        float out[4];
+        float out[4] = {0, 0, 0, 0};
         for (int64_t q = 0; q < 4; q++) four[q] = g->sum + (i + q < g->n ? i + q : i) * g->length;
-        kernels->weighted(x, four, offset, 1, ones, out);
+        kernels->weighted(1, &x, four, four, offset, 1, ones, out, 4);
         for (int64_t q = 0; q < 4 && i + q < g->n; q++) {
             double v = out[q] * (weight * g->weight[i + q]);
             if (!g->count[i + q] || i + q == besides || !(v > *likeness)) continue;

@@ -24,9 +24,9 @@ static void rows(void *user, int32_t thread)
         if (i < 0) return;
         for (int64_t j = 0; j < i; j += 4) {
             const float *four[4];
-            float out[4];
+            float out[4] = {0, 0, 0, 0};
             for (int64_t q = 0; q < 4; q++) four[q] = w->x[j + q < i ? j + q : j];
-            w->kernels->weighted(w->x[i], four, offset, 1, ones, out);
+            w->kernels->weighted(1, &w->x[i], four, four, offset, 1, ones, out, 4);
             for (int64_t q = 0; q < 4 && j + q < i; q++) w->similar[i * w->n + j + q] = w->similar[(j + q) * w->n + i] = out[q];
         }
     }

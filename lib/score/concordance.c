@@ -21,14 +21,15 @@ void fa_concordance(const fa_space *s, const fa_dot_kernels *k, const fa_trace_r
         int n = r->rows.n - j < 4 ? (int)(r->rows.n - j) : 4;
         for (int64_t i = 0; i < x->rows.n; i++) {
             const float *four[4];
-            float c[4];
+            const float *one = x->rows.block + i * length;
+            float c[4] = {0, 0, 0, 0};
             for (int q = 0; q < 4; q++) {
                 int64_t row = j + (q < n ? q : 0);
                 four[q] = r->rows.block + row * length;
                 for (int32_t l = 0; l < chains; l++)
                     weight[4 * l + q] = chain_weight(x->mean[i * chains + l], x->deviation[i * chains + l], r->mean[row * chains + l], r->deviation[row * chains + l]) / (float)chains;
             }
-            k->weighted(x->rows.block + i * length, four, s->offset, chains, weight, c);
+            k->weighted(1, &one, four, four, s->offset, chains, weight, c, 4);
             for (int q = 0; q < n; q++) out[i * out_ld + j + q] = fminf(fmaxf(c[q], -1), 1);
         }
     }

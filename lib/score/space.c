@@ -55,53 +55,6 @@ void fa_space_tau(const fa_space *s, int64_t n, const float *share, float *tau)
     }
 }
 
-/* How much plain and layer-unit blocks count. */
-static void mixture(const fa_space *s, float *plain, float *unit)
-{
-    *plain = s->blocks == FA_BLOCKS_BOTH ? 0.5f : s->blocks == FA_BLOCKS_PLAIN ? 1 : 0;
-    *unit = 1 - *plain;
-}
-
-size_t fa_space_scratch(const fa_space *s)
-{
-    return 5 * (size_t)s->n_layer * sizeof(float);
-}
-
-static int64_t number(const fa_rows *r, int64_t i)
-{
-    return r->pick ? r->pick[i] : i;
-}
-
-void fa_space_couplings(const fa_space *s, const fa_dot_kernels *k, const fa_rows *x, const fa_rows *r, float *out, int64_t out_ld, float *scratch)
-{
-    int32_t n_layer = s->n_layer;
-    int64_t length = s->offset[n_layer];
-    float plain, unit, *weight = scratch, *part = scratch + 4 * n_layer;
-    mixture(s, &plain, &unit);
-    /* Four references at a time, so that a batch finds them in cache. */
-    for (int64_t j = 0; j < r->n; j += 4) {
-        int n = r->n - j < 4 ? (int)(r->n - j) : 4;
-        const float *four[4], *share[4];
-        float tau[4];
-        for (int q = 0; q < 4; q++) {
-            int64_t row = number(r, j + (q < n ? q : 0));
-            four[q] = r->block + row * length;
-            share[q] = r->share + row * n_layer;
-            tau[q] = r->tau[row];
-        }
-        for (int64_t i = 0; i < x->n; i++) {
-            int64_t row = number(x, i);
-            float scale = unit * x->tau[row], c[4];
-            for (int32_t l = 0; l < n_layer; l++) part[l] = plain * x->share[row * n_layer + l];
-            for (int32_t l = 0; l < n_layer; l++)
-                for (int q = 0; q < 4; q++) weight[4 * l + q] = part[l] * share[q][l] + scale * tau[q];
-            k->weighted(x->block + row * length, four, s->offset, n_layer, weight, c);
-            /* Rounding may pass 1 by a few units in the last place; a cosine does not. */
-            for (int q = 0; q < n; q++) out[i * out_ld + j + q] = fminf(fmaxf(c[q], -1), 1);
-        }
-    }
-}
-
 typedef struct gram_work {
     const fa_space *space;
     const fa_dot_kernels *kernels;

@@ -62,7 +62,7 @@ typedef struct fixture {
     float x[N * MAX_D], r[R * MAX_D], x_share[N * L], r_share[R * L], x_tau[N], r_tau[R];
     int32_t x_kind[N];
     fa_rows xs, rs;
-    float gram[R * R], factor[R * R], scratch[5 * L];
+    float gram[R * R], factor[R * R], scratch[28 * L];
 } fixture;
 
 static fixture *fixture_new(int32_t blocks, int32_t kernels)
@@ -205,12 +205,12 @@ END_TEST
 /* A batch gives the bits of single inputs; the Gram matrix those of couplings, for any number of threads. */
 START_TEST(same_bits)
 {
-    static const int64_t offset[] = {0, 7, 40, 296, 300};
-    fa_space space = {.n_layer = 4, .blocks = _i, .offset = offset};
-    int64_t n = 150, d = offset[4];
-    float *block = normal(n * d), *share = memory(sizeof(float) * (size_t)n * 4), *tau = memory(sizeof(float) * (size_t)n), scratch[20];
+    static const int64_t offset[] = {0, 7, 40, 296, 1113, 1120};
+    fa_space space = {.n_layer = 5, .blocks = _i, .offset = offset};
+    int64_t n = 150, d = offset[5];
+    float *block = normal(n * d), *share = memory(sizeof(float) * (size_t)n * 5), *tau = memory(sizeof(float) * (size_t)n), scratch[28 * 5];
     memset(block + 5 * d, 0, sizeof(float) * (size_t)d);
-    for (int64_t i = 0; i < n; i++) fa_space_normalise(&space, block + i * d, share + i * 4);
+    for (int64_t i = 0; i < n; i++) fa_space_normalise(&space, block + i * d, share + i * 5);
     fa_space_tau(&space, n, share, tau);
     fa_rows rows = {n, block, share, tau};
     for (int k = 0; k < 2; k++) {
@@ -218,7 +218,7 @@ START_TEST(same_bits)
         float *all = memory(sizeof(float) * (size_t)(n * n)), *gram[3], *one = memory(sizeof(float) * (size_t)n);
         fa_space_couplings(&space, kernels, &rows, &rows, all, n, scratch);
         for (int64_t i = 0; i < n; i += 13) {
-            fa_rows row = {1, block + i * d, share + i * 4, tau + i};
+            fa_rows row = {1, block + i * d, share + i * 5, tau + i};
             fa_space_couplings(&space, kernels, &row, &rows, one, n, scratch);
             ck_assert(memcmp(one, all + i * n, sizeof(float) * (size_t)n) == 0);
         }
