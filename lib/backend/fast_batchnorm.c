@@ -84,11 +84,11 @@ static void backward(const fa_op_call *call)
         t.slope[c] = (float)(-f * inv * inv * t.moment[c] / (double)p->n);
     }
     if (gx) fa_batchnorm_gradient(p->n, p->channels, x, g, mean, t.factor, t.level, t.slope, gx, call->accumulate[X]);
-    if (gr) FA_R(fa_op_pass)(call->in[RESIDUAL]->count, gr, g, call->accumulate[RESIDUAL]);
+    if (gr && gr != g) FA_R(fa_op_pass)(call->in[RESIDUAL]->count, gr, g, call->accumulate[RESIDUAL]);
 }
 
 const fa_op fa_fast_ops_batchnorm[] = {
     {.name = "BatchNormTrainNhwc", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = 1u << X | 1u << SCALE,
-     .back_out = 1u << MEAN | 1u << VARIANCE, .prepare = prepare, .forward = forward, .backward = backward},
+     .back_out = 1u << MEAN | 1u << VARIANCE, .hands_on = 1u << RESIDUAL, .prepare = prepare, .forward = forward, .backward = backward},
     {0},
 };

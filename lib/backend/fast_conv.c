@@ -107,6 +107,15 @@ static void forward(const fa_op_call *call)
                             });
 }
 
+/* What the data-gradient is multiplied by: the derivative of the chain in front of the layer, or of the Relu that the plan leaves to it. */
+static fa_slope slope_of(const conv *c, const fa_op_call *call)
+{
+    static const fa_chain_step relu = {FA_STEP_RELU, 0, 0};
+    const fa_op_call *function = fa_op_slope(call, FA_FAST_X);
+    if (function) return (fa_slope){1, &relu, function->out[0]->data};
+    return (fa_slope){c->chain.n_step, c->chain.step, c->chain.n_step ? call->in[FA_FAST_BEFORE]->data : NULL};
+}
+
 static void clear(const fa_op_call *call, int32_t input)
 {
     if (call->grad_in[input] && !call->accumulate[input]) memset(call->grad_in[input], 0, (size_t)call->in[input]->count * sizeof(float));
@@ -117,7 +126,7 @@ static void backward(const fa_op_call *call)
     const conv *c = call->params;
     const fa_conv_geometry *geometry = &c->geometry;
     const float *g = call->grad_out[0];
-    const fa_slope slope = {c->chain.n_step, c->chain.step, c->chain.n_step ? call->in[FA_FAST_BEFORE]->data : NULL};
+    const fa_slope slope = slope_of(c, call);
     const int32_t x = c->chain.n_step ? FA_FAST_BEFORE : FA_FAST_X; /* nothing else reads what is before a chain: its gradient is not added to */
     float *gx = call->grad_in[x], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
     for (int32_t i = 0; i < FA_FAST_INPUTS; i++)
@@ -149,7 +158,7 @@ static void backward(const fa_op_call *call)
                                      .slope = slope,
                                      .scratch = call->scratch,
                                  });
-    if (gr) fa_copy_or_add(call->in[FA_FAST_RESIDUAL]->count, g, gr, call->accumulate[FA_FAST_RESIDUAL]);
+    if (gr && gr != g) fa_copy_or_add(call->in[FA_FAST_RESIDUAL]->count, g, gr, call->accumulate[FA_FAST_RESIDUAL]);
 }
 
 typedef struct packing {
@@ -184,7 +193,8 @@ static void pack_forward(const fa_op_call *call)
         .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES,                                           \
         .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X | 1u << FA_FAST_BEFORE,                                                               \
         .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT | 1u << FA_FAST_BEFORE,                                                        \
-        .first_for = 1u << FA_FAST_WEIGHT, .prepare = prepare_, .forward = forward, .backward = backward                                                 \
+        .first_for = 1u << FA_FAST_WEIGHT, .slopes = 1u << FA_FAST_X, .hands_on = 1u << FA_FAST_RESIDUAL, .prepare = prepare_, .forward = forward,       \
+        .backward = backward                                                                                                                             \
     }
 
 const fa_op fa_fast_ops_conv[] = {

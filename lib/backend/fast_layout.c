@@ -132,7 +132,7 @@ const fa_op fa_fast_ops_layout[] = {
     FAST("ToNchw", 0, 0, to_nchw_prepare, transpose_forward, transpose_backward),
     FAST("ToNhwcFlat", FA_OP_VIEW, 0, to_nhwc_prepare, same_forward, same_backward),
     FAST("ToNchwFlat", FA_OP_VIEW, 0, to_nchw_prepare, same_forward, same_backward),
-    FAST("ReluDone", FA_OP_VIEW, 1, relu_prepare, same_forward, relu_backward),
+    FAST("ReluDone", FA_OP_VIEW | FA_OP_FUNCTION, 1, relu_prepare, same_forward, relu_backward),
     FAST("Patches", 0, 0, patches_prepare, patches_forward, patches_backward),
     {0},
 };

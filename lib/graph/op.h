@@ -31,12 +31,14 @@ typedef struct fa_op_call {
     void *const *grad_in;         /* [n_in] fa_real arrays shaped like the inputs; NULL where no gradient is wanted */
     const void *const *grad_out;  /* [n_out] fa_real arrays; NULL: zero */
     const bool *accumulate;       /* [n_in] used by operators with FA_OP_OVERWRITES: true = add to grad_in, false = overwrite it */
+    const struct fa_op_call *const *slope; /* [n_in] or NULL; see fa_op_slope() */
 } fa_op_call;
 
 enum {
     FA_OP_VIEW = 1,       /* output 0 holds input 0's elements in the same order under another shape */
     FA_OP_OVERWRITES = 2, /* backward honours `accumulate`; without it grad_in is zeroed before the first contribution and backward always adds */
     FA_OP_STOPS = 4,      /* no gradient flows through it, whatever its inputs want */
+    FA_OP_FUNCTION = 8,   /* output 0 is a function of each element of input 0: what multiplies the gradient may be left to whoever finishes it (`slopes`) */
 };
 
 #define FA_OPSET_ANY 1000
@@ -53,6 +55,8 @@ typedef struct fa_op {
     void (*backward)(const fa_op_call *call); /* NULL: not differentiable (or nothing real to differentiate) */
     uint32_t back_only;   /* bit i: forward does not read input i, which is absent where there is no backward */
     uint32_t first_for;   /* not 0: backward reads input 0 only where it is asked for the gradient at one of these inputs */
+    uint32_t slopes;      /* bit i: backward honours fa_op_slope() of input i */
+    uint32_t hands_on;    /* bit i: the gradient at input i is the one at output 0 and may lie there: nothing is to be done where grad_in[i] == grad_out[0]. With FA_OP_OVERWRITES */
 } fa_op;
 
 /* Families of operators, NULL-terminated; each family is an array that ends with name NULL. */
@@ -65,6 +69,13 @@ typedef struct fa_op_table {
 static inline bool fa_op_bit(uint32_t mask, int32_t i)
 {
     return mask >> (i < 31 ? i : 31) & 1;
+}
+
+/* The function that made input i, where backward is to multiply the gradient there, with all that has been added to it, by the derivative; else NULL. Of its call,
+ * params and what its own backward reads are there. */
+static inline const fa_op_call *fa_op_slope(const fa_op_call *call, int32_t i)
+{
+    return call->slope ? call->slope[i] : NULL;
 }
 
 /* The entry for a node, or NULL. A node of a newer operator set than any entry knows takes the entry whose `until` is FA_OPSET_ANY. */

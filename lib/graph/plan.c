@@ -200,19 +200,65 @@ static void split_forward(fa_plan *p, int32_t *moved)
     for (int32_t k = 0; k < p->n_forward; k++) p->forward[k] = moved[k];
 }
 
+/* What is known of a value's gradient while its contributions are planned. */
+typedef struct gradient {
+    bool begun, callers;  /* callers: written or read from outside */
+    int32_t node, input;  /* the last contribution */
+} gradient;
+
+/* True where the gradient at value `from` may go on in the memory of that at `to`, whose maker has read it. */
+static bool may_share(const fa_plan *p, const gradient *g, int32_t from, int32_t to)
+{
+    return !g[from].begun && !g[from].callers && !g[to].callers && p->view[from].count == p->view[to].count;
+}
+
+/* True where the gradient at input `i` is to lie where that at the output does. */
+static bool hands_on(const fa_plan *p, const gradient *g, int32_t n, int32_t i)
+{
+    const fa_node *node = &p->graph->node[n];
+    for (int32_t k = 0; k < node->n_in; k++)
+        if (k != i && node->in[k] == node->in[i]) return false; /* twice the gradient */
+    return fa_op_bit(p->step[n].op->hands_on, i) && may_share(p, g, node->in[i], node->out[0]);
+}
+
+/* Leaves function `n` to whoever finishes the gradient at its output, if that can be. */
+static fa_status leave_slope(fa_plan *p, const gradient *g, int32_t n, bool *left)
+{
+    const fa_node *node = &p->graph->node[n];
+    const int32_t out = node->out[0];
+    *left = false;
+    if (!(p->step[n].op->flags & FA_OP_FUNCTION) || p->step[n].tap >= 0 || !g[out].begun || !may_share(p, g, node->in[0], out)) return FA_OK;
+    const fa_node *finisher = &p->graph->node[g[out].node];
+    fa_step *last = &p->step[g[out].node];
+    const int32_t n_in = finisher->n_in;
+    const bool handed = p->grad_root[out] == p->grad_root[finisher->out[0]]; /* what other inputs take their gradients from */
+    if (handed || !fa_op_bit(last->op->slopes, g[out].input)) return FA_OK;
+    if (!last->slope) {
+        if (!(last->slope = fa_arena_array(&p->arena, (size_t)n_in + 1, sizeof *last->slope))) return FA_ERR_MEMORY;
+        for (int32_t i = 0; i < n_in; i++) last->slope[i] = -1;
+    }
+    last->slope[g[out].input] = n;
+    *left = true;
+    return FA_OK;
+}
+
 /* Which gradients exist, who computes them and in which order contributions arrive. */
 static fa_status plan_backward(fa_plan *p)
 {
     if (p->loss < 0) return FA_OK;
-    bool *begun = fa_arena_array(&p->arena, (size_t)p->graph->n_value + 1, sizeof *begun);
-    if (!begun) return FA_ERR_MEMORY;
-    if (p->needs_grad[p->loss]) p->active[p->loss] = begun[p->loss] = true;
+    gradient *g = fa_arena_array(&p->arena, (size_t)p->graph->n_value + 1, sizeof *g);
+    if (!g) return FA_ERR_MEMORY;
+    g[p->loss].callers = true;
+    for (int32_t i = 0; i < p->n_wrt; i++) g[p->wrt[i]].callers = true;
+    if (p->needs_grad[p->loss]) p->active[p->loss] = true, g[p->loss] = (gradient){true, true, -1, -1};
     for (int32_t k = p->n_forward - 1; k >= 0; k--) {
         const fa_node *node = &p->graph->node[p->forward[k]];
         fa_step *s = &p->step[p->forward[k]];
         bool reached = false;
         for (int32_t o = 0; o < node->n_out; o++) reached |= node->out[o] >= 0 && p->active[node->out[o]];
         if (!reached) continue;
+        bool left, handed = false;
+        FA_TRY(leave_slope(p, g, p->forward[k], &left));
         size_t n_in = (size_t)node->n_in + 1;
         s->want_grad = fa_arena_array(&p->arena, n_in, sizeof(bool));
         s->accumulate = fa_arena_array(&p->arena, n_in, sizeof(bool));
@@ -222,10 +268,15 @@ static fa_status plan_backward(fa_plan *p)
             int32_t v = node->in[i];
             if (v < 0 || !p->needs_grad[v]) continue;
             if (!s->op->backward) return fa_fail(FA_ERR_UNSUPPORTED, "node '%s' (%s): the operator has no gradient", node->name, node->op);
-            s->want_grad[i] = s->run_backward = p->active[v] = true;
-            s->accumulate[i] = begun[v];
-            s->zero[i] = !begun[v] && !(s->op->flags & FA_OP_OVERWRITES);
-            begun[v] = true;
+            s->want_grad[i] = p->active[v] = true;
+            s->run_backward = !left;
+            if (left || (!handed && hands_on(p, g, p->forward[k], i))) {
+                p->grad_root[v] = p->grad_root[node->out[0]];
+                handed = true;
+            }
+            s->accumulate[i] = g[v].begun;
+            s->zero[i] = !g[v].begun && !(s->op->flags & FA_OP_OVERWRITES);
+            g[v] = (gradient){true, g[v].callers, p->forward[k], i};
             /* What counts multiplies its first two inputs, or the one whose gradient takes the first; further ones are added. */
             if (i < 2 || fa_op_bit(s->op->first_for, i)) p->flops_backward += s->flops;
         }
@@ -246,10 +297,12 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
     p->forward = fa_arena_array(&p->arena, nodes, sizeof(int32_t));
     p->backward = fa_arena_array(&p->arena, nodes, sizeof(int32_t));
     p->wrt = fa_arena_array(&p->arena, (size_t)r->n_wrt + 1, sizeof(int32_t));
-    if (!needed || !p->view || !p->step || !p->needs_grad || !p->active || !p->forward || !p->backward || !p->wrt) return FA_ERR_MEMORY;
+    p->grad_root = fa_arena_array(&p->arena, values, sizeof(int32_t));
+    if (!needed || !p->view || !p->step || !p->needs_grad || !p->active || !p->forward || !p->backward || !p->wrt || !p->grad_root) return FA_ERR_MEMORY;
     p->loss = r->loss;
     p->n_wrt = r->n_wrt;
     for (int32_t i = 0; i < r->n_wrt; i++) p->wrt[i] = r->wrt[i];
+    for (int32_t v = 0; v < g->n_value; v++) p->grad_root[v] = v;
     mark_required(p, r, needed);
     FA_TRY(bind_inputs(p, r, needed));
     for (int32_t v = 0; v < g->n_value; v++)

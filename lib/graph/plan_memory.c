@@ -78,6 +78,17 @@ static void use(const fa_plan *p, int32_t *first, int32_t *last, int32_t v, int3
     if (last[v] < time) last[v] = time;
 }
 
+/* What a node's own backward reads of its inputs and outputs. */
+static void use_ends(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t time, bool reads_first)
+{
+    const fa_node *node = &p->graph->node[n];
+    const fa_op *op = p->step[n].op;
+    for (int32_t i = 0; i < node->n_in; i++)
+        if (fa_op_bit(op->back_in, i) && (i || reads_first)) use(p, first, last, node->in[i], time);
+    for (int32_t o = 0; o < node->n_out; o++)
+        if (fa_op_bit(op->back_out, o)) use(p, first, last, node->out[o], time);
+}
+
 static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t time)
 {
     const fa_node *node = &p->graph->node[n];
@@ -86,10 +97,9 @@ static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int
     if (!s->run_backward) return;
     bool reads_first = !s->op->first_for;
     for (int32_t i = 0; i < node->n_in; i++) reads_first |= fa_op_bit(s->op->first_for, i) && s->want_grad[i];
-    for (int32_t i = 0; i < node->n_in; i++)
-        if (fa_op_bit(s->op->back_in, i) && (i || reads_first)) use(p, first, last, node->in[i], time);
-    for (int32_t o = 0; o < node->n_out; o++)
-        if (fa_op_bit(s->op->back_out, o)) use(p, first, last, node->out[o], time);
+    use_ends(p, first, last, n, time, reads_first);
+    for (int32_t i = 0; s->slope && i < node->n_in; i++)
+        if (s->slope[i] >= 0) use_ends(p, first, last, s->slope[i], time, true);
 }
 
 /* What fa_run_prepare() leaves behind stays while passes come and go; an initialiser that only it reads is read where the caller has it. */
@@ -145,11 +155,12 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         const fa_step *s = &p->step[p->backward[k]];
         use_in_backward(p, first, last, p->backward[k], time);
         for (int32_t o = 0; o < node->n_out; o++)
-            if (node->out[o] >= 0 && p->active[node->out[o]]) grad_last[node->out[o]] = time;
+            if (node->out[o] >= 0 && p->active[node->out[o]]) grad_last[p->grad_root[node->out[o]]] = time;
         for (int32_t i = 0; i < node->n_in; i++)
             if (s->want_grad[i]) {
-                if (grad_first[node->in[i]] < 0) grad_first[node->in[i]] = time;
-                if (grad_last[node->in[i]] < time) grad_last[node->in[i]] = time;
+                const int32_t root = p->grad_root[node->in[i]];
+                if (grad_first[root] < 0) grad_first[root] = time;
+                if (grad_last[root] < time) grad_last[root] = time;
             }
     }
     for (int32_t i = 0; i < n_wanted; i++) use(p, first, last, wanted[i], end);
@@ -177,6 +188,7 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
             p->offset[v] = p->offset[p->root[v]];
             p->kept_offset[v] = p->kept_offset[p->root[v]];
         }
+    for (int32_t v = 0; v < g->n_value; v++) p->grad_offset[v] = p->grad_offset[p->grad_root[v]];
     p->scratch_offset = p->arena_bytes;
     p->scratch_bytes = (p->scratch_bytes + FA_ALIGN - 1) & ~(size_t)(FA_ALIGN - 1);
     if (!fa_add_size(p->arena_bytes, p->scratch_bytes, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");

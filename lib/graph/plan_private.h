@@ -20,6 +20,7 @@ typedef struct fa_step {
     bool *want_grad;    /* [n_in] */
     bool *accumulate;   /* [n_in] not the first contribution to that gradient */
     bool *zero;         /* [n_in] zero the gradient before this node's backward */
+    int32_t *slope;     /* [n_in] the function whose derivative it multiplies that gradient by, a node, or -1; NULL: none */
 } fa_step;
 
 struct fa_plan {
@@ -41,6 +42,7 @@ struct fa_plan {
     int32_t n_wrt;
     int32_t *root;      /* [n_value] the value in whose memory this one lies: itself, or a view's input */
     size_t *offset;     /* [n_value] in the arena of a run; FA_NOWHERE for constants and what is not computed */
+    int32_t *grad_root; /* [n_value] the value whose gradient's memory this one's has too */
     size_t *grad_offset;
     size_t *kept_offset; /* [n_value] in a copy of what fa_run_prepare() leaves behind; FA_NOWHERE for what does not belong to it */
     size_t kept_bytes;

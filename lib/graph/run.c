@@ -20,7 +20,7 @@ static size_t count_ends(const fa_plan *p)
     size_t n = 0;
     for (int32_t k = 0; k < p->n_forward; k++) {
         const fa_node *node = &p->graph->node[p->forward[k]];
-        n += 2 * ((size_t)node->n_in + (size_t)node->n_out);
+        n += 2 * ((size_t)node->n_in + (size_t)node->n_out) + (p->step[p->forward[k]].slope ? (size_t)node->n_in : 0);
     }
     return n;
 }
@@ -74,7 +74,12 @@ static void **wire(fa_run *r, int32_t n, void **ends)
     }
     r->call[n] = (fa_op_call){.node = node, .params = s->params, .scratch = r->arena + p->scratch_offset, .n_in = node->n_in, .n_out = node->n_out,
                               .in = in, .out = out, .grad_in = grad_in, .grad_out = grad_out, .accumulate = s->accumulate};
-    return ends + 2 * (node->n_in + node->n_out);
+    ends += 2 * (node->n_in + node->n_out);
+    if (!s->slope) return ends;
+    const fa_op_call **slope = (const fa_op_call **)ends;
+    for (int32_t i = 0; i < node->n_in; i++) slope[i] = s->slope[i] >= 0 ? &r->call[s->slope[i]] : NULL;
+    r->call[n].slope = slope;
+    return ends + node->n_in;
 }
 
 fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out)

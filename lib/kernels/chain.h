@@ -4,6 +4,7 @@
 
 #include "kernels/kernels.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -49,6 +50,12 @@ typedef struct fa_slope {
     const fa_chain_step *step;
     const float *before;
 } fa_slope;
+
+/* What decides where the numbers stay, and are 0 elsewhere: it is above 0 there. NULL where the slope is not that simple. */
+static inline const float *fa_slope_mask(const fa_slope *slope)
+{
+    return slope->n_step == 1 && slope->step->function == FA_STEP_RELU ? slope->before : NULL;
+}
 
 /* Multiplies the n numbers at `g`, by the derivatives at `before` from number `at` on. */
 void fa_slope_apply(const fa_slope *slope, int64_t at, int64_t n, float *g);

@@ -404,6 +404,7 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
         fa_pad_image(&padding, in, d->scratch);
         in = d->scratch;
     }
+    const float *mask = fa_slope_mask(&d->slope);
     for (int64_t group = 0; group < c->groups; group++)
         for (int32_t k = 0; k < c->n_phase; k++) {
             const phase *p = &c->phase[k];
@@ -424,10 +425,11 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
                 .w = d->packed + group * c->group_floats + p->w,
                 .bias = d->bias ? d->bias + group * c->out_c : NULL,
                 .residual = d->residual ? d->residual + out : NULL,
+                .mask = mask ? mask + out : NULL,
                 .out = d->out + out,
                 .relu = d->relu,
             };
-            if (d->slope.n_step && has_pieces(c)) run_pieces(&grid, &data, &d->slope);
+            if (d->slope.n_step && !mask && has_pieces(c)) run_pieces(&grid, &data, &d->slope);
             else fa_grid_run(&grid, &data);
         }
 }
@@ -438,6 +440,6 @@ void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
     for (int64_t i = 0; i < d->n; i += step) {
         if (c->filters) fa_winograd_run(&c->winograd, d);
         else run_image(c, d, i);
-        if (c->filters || (!has_pieces(c) && !depthwise_multiplies(c, d))) fa_slope_apply(&d->slope, i * image, step * image, d->out + i * image);
+        if (!fa_slope_mask(&d->slope) && (c->filters || (!has_pieces(c) && !depthwise_multiplies(c, d)))) fa_slope_apply(&d->slope, i * image, step * image, d->out + i * image);
     }
 }

@@ -17,7 +17,8 @@ static void plain(const fa_grid *g, const fa_grid_data *d)
                 double sum = (d->bias ? d->bias[m] : 0) + (d->residual ? d->residual[at + m] : 0);
                 for (int64_t t = 0; t < g->taps; t++)
                     for (int64_t c = 0; c < depth; c++, w += width) sum += (double)in[g->tap[t] + (g->depthwise ? m : c)] * *w;
-                d->out[at + m] = d->relu && !(sum > 0) ? 0.0f : (float)sum;
+                const bool none = (d->relu && !(sum > 0)) || (d->mask && !(d->mask[at + m] > 0));
+                d->out[at + m] = none ? 0.0f : (float)sum;
             }
         }
 }

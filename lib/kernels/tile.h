@@ -30,6 +30,7 @@ typedef struct fa_grid_data {
     const float *in, *w;
     const float *bias;     /* [m] or NULL */
     const float *residual; /* laid out as `out`, may be `out` itself (accumulate), or NULL */
+    const float *mask;     /* laid out as `out`, which is 0 where this is not above 0, behind everything else; or NULL */
     float *out;
     bool relu;
 } fa_grid_data;

@@ -11,11 +11,16 @@
 
 typedef struct tile {
     const fa_grid *grid;
-    const float *in[POSITIONS], *residual[POSITIONS];
+    const float *in[POSITIONS], *residual[POSITIONS], *mask[POSITIONS];
     float *out[POSITIONS];
     const float *w, *bias;
     bool relu;
 } tile;
+
+FA_INLINE FA_AVX2 __m256 where_above(const float *mask, __m256 x)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(_mm256_loadu_ps(mask), _mm256_setzero_ps(), _CMP_GT_OQ), x);
+}
 
 /* `p` positions by 8 `v` outputs; constants after inlining. The chain of ifs (not a loop) keeps the pointers in registers. */
 FA_INLINE FA_AVX2 void tile_body(const tile *t, const int p, const int v)
@@ -59,6 +64,13 @@ FA_INLINE FA_AVX2 void tile_body(const tile *t, const int p, const int v)
             for (int k = 0; k < v; k++) acc[i][k] = _mm256_max_ps(acc[i][k], _mm256_setzero_ps());
         }
     }
+    if (t->mask[0]) {
+        FA_UNROLL
+        for (int i = 0; i < p; i++) {
+            FA_UNROLL
+            for (int k = 0; k < v; k++) acc[i][k] = where_above(t->mask[i] + 8 * k, acc[i][k]);
+        }
+    }
     FA_UNROLL
     for (int i = 0; i < p; i++) {
         FA_UNROLL
@@ -90,19 +102,24 @@ static const tile_fn tiles[2][POSITIONS + 1] = {
     {NULL, tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2},
 };
 
+static const float *widened(const float *from, int64_t valid, float to[FA_TILE])
+{
+    memset(to, 0, FA_TILE * sizeof *to);
+    memcpy(to, from, (size_t)valid * sizeof *to);
+    return to;
+}
+
 /* A block whose width is not filled: nothing outside the arrays may be read or written. */
 static void tile_partial(tile *t, int p, int64_t width, int64_t valid)
 {
-    float out[POSITIONS][FA_TILE], residual[POSITIONS][FA_TILE];
+    float out[POSITIONS][FA_TILE], residual[POSITIONS][FA_TILE], mask[POSITIONS][FA_TILE];
     float *to[POSITIONS];
-    const bool adds = t->residual[0] != NULL;
+    const bool adds = t->residual[0] != NULL, masks = t->mask[0] != NULL;
     for (int i = 0; i < p; i++) {
         to[i] = t->out[i];
         t->out[i] = out[i];
-        if (!adds) continue;
-        memset(residual[i], 0, sizeof residual[i]);
-        memcpy(residual[i], t->residual[i], (size_t)valid * sizeof(float));
-        t->residual[i] = residual[i];
+        if (adds) t->residual[i] = widened(t->residual[i], valid, residual[i]);
+        if (masks) t->mask[i] = widened(t->mask[i], valid, mask[i]);
     }
     tiles[width / 8 - 1][p](t);
     for (int i = 0; i < p; i++) memcpy(to[i], out[i], (size_t)valid * sizeof(float));
@@ -142,6 +159,7 @@ static FA_AVX2 void column(const fa_grid *g, const fa_grid_data *d, int64_t m0, 
         if (d->bias) acc[k] = _mm256_add_ps(acc[k], _mm256_loadu_ps(d->bias + m));
         if (d->residual) acc[k] = _mm256_add_ps(acc[k], _mm256_loadu_ps(d->residual + m));
         if (d->relu) acc[k] = _mm256_max_ps(acc[k], _mm256_setzero_ps());
+        if (d->mask) acc[k] = where_above(d->mask + m, acc[k]);
         _mm256_storeu_ps(d->out + m, acc[k]);
     }
 }
@@ -168,6 +186,7 @@ void fa_grid_avx2(const fa_grid *g, const fa_grid_data *d)
                 t.in[i] = in;
                 t.out[i] = d->out + at;
                 t.residual[i] = d->residual ? d->residual + at : NULL;
+                t.mask[i] = d->mask ? d->mask + at : NULL;
                 in += g->in_col;
                 at += g->out_col;
                 if (++col == g->cols) {

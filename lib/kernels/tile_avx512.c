@@ -20,7 +20,7 @@
 #define WHOLE 160000
 
 typedef struct tile {
-    const float *in, *w, *bias, *residual;
+    const float *in, *w, *bias, *residual, *mask;
     const float *ahead; /* weights that are wanted soon: those of the blocks that come next, once per block, so that no tile waits for memory */
     float *out;
     int64_t depth, in_col, out_col, block; /* block: from one block's weights to the next one's */
@@ -64,7 +64,8 @@ FA_INLINE AVX512 void body(const tile *t, const int p, const int v)
     for (int i = 0; i < p; i++) {
         FA_UNROLL
         for (int k = 0; k < v; k++) {
-            const __m512 y = t->relu ? _mm512_max_ps(acc[i][k], _mm512_setzero_ps()) : acc[i][k];
+            __m512 y = t->relu ? _mm512_max_ps(acc[i][k], _mm512_setzero_ps()) : acc[i][k];
+            if (t->mask) y = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(_mm512_maskz_loadu_ps(valid, t->mask + i * t->out_col + 16 * k), _mm512_setzero_ps(), _CMP_GT_OQ), y);
             float *to = t->out + i * t->out_col + 16 * k;
             if (v > 1) _mm512_storeu_ps(to, y);
             else _mm512_mask_storeu_ps(to, valid, y);
@@ -98,6 +99,7 @@ static void bands(tile t, int64_t n, int kind, int64_t ahead)
         t.in += p * t.in_col;
         t.out += p * t.out_col;
         if (t.residual) t.residual += p * t.out_col;
+        if (t.mask) t.mask += p * t.out_col;
     }
 }
 
@@ -119,6 +121,7 @@ static void terms(const fa_grid *g, const fa_grid_data *d, int64_t i, int64_t n,
     t.w = d->w + m0 * g->depth + c * t.width;
     t.bias = first && d->bias ? d->bias + m0 : NULL;
     t.residual = !first ? t.out : d->residual ? d->residual + at : NULL;
+    t.mask = last && d->mask ? d->mask + at : NULL;
     bands(t, n, kind, ahead);
 }
 

@@ -139,9 +139,14 @@ static const products_fn NAME(all_products)[ROWS + 1] = {
 #endif
 };
 
-/* FLOATS outputs of the rows x cols pixels of a tile that exist. `out` and `residual` are at the first one, its neighbours `row` and `col` floats away. */
-WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, vf bias, bool relu, int64_t rows, int64_t cols, const float *residual, float *out,
-                                           int64_t row, int64_t col)
+WINOGRAD_INLINE TARGET vf NAME(where_above)(vf mask, vf x)
+{
+    return (vf)((mask > (vf){0}) & (__typeof__(mask > (vf){0}))x);
+}
+
+/* FLOATS outputs of the rows x cols pixels of a tile that exist. `out`, `residual` and `mask` are at the first one, its neighbours `row` and `col` floats away. */
+WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, vf bias, bool relu, int64_t rows, int64_t cols, const float *residual,
+                                           const float *mask, float *out, int64_t row, int64_t col)
 {
     ALIGNED vf half[OUT][SIDE], line[SIDE], y[OUT];
     for (int x = 0; x < SIDE; x++) {
@@ -161,9 +166,12 @@ WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, v
             if (x >= cols) break;
             vf sum = y[x] + bias;
             if (residual) sum += LOAD_F(residual + (at - out));
-            *(vf *)at = relu ? RELU_F(sum) : sum;
+            if (relu) sum = RELU_F(sum);
+            if (mask) sum = NAME(where_above)(LOAD_F(mask + (at - out)), sum);
+            *(vf *)at = sum;
         }
         if (residual) residual += row;
+        if (mask) mask += row;
     }
 }
 
@@ -171,17 +179,20 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
 {
     const fa_winograd *w = b->w;
     const int64_t channels = w->out_c - m0 < FA_TILE ? w->out_c - m0 : FA_TILE;
-    float bias[FA_TILE] = {0}, in[OUT * OUT * FA_TILE], out[OUT * OUT * FA_TILE];
+    float bias[FA_TILE] = {0}, in[OUT * OUT * FA_TILE], above[OUT * OUT * FA_TILE], out[OUT * OUT * FA_TILE];
+    const float *where = fa_slope_mask(&d->slope);
     if (d->bias) memcpy(bias, d->bias + m0, (size_t)channels * sizeof *bias);
     for (int64_t i = 0; i < b->n; i++, product += FA_TILE) {
         const fa_winograd_tile *t = &b->tile[i];
         int64_t col = w->out_c, row = w->out_w * w->out_c;
-        const float *residual = d->residual ? d->residual + t->out + m0 : NULL;
+        const float *residual = d->residual ? d->residual + t->out + m0 : NULL, *mask = where ? where + t->out + m0 : NULL;
         float *to = d->out + t->out + m0;
         const bool whole = channels == FA_TILE;
         if (!whole) {
             if (residual) move(t, channels, residual, row, col, in, OUT * FA_TILE, FA_TILE);
+            if (mask) move(t, channels, mask, row, col, above, OUT * FA_TILE, FA_TILE);
             residual = residual ? in : NULL;
+            mask = mask ? above : NULL;
             to = out;
             col = FA_TILE;
             row = OUT * FA_TILE;
@@ -190,8 +201,9 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
         for (int v = 0; v < VECTORS; v++) {
             const int at = v * FLOATS;
             const vf add = LOAD_F(bias + at);
-            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, residual ? residual + at : NULL, to + at, row, col);
-            else NAME(out_tile)(product + at, b->product_step, add, d->relu, t->rows, t->cols, residual ? residual + at : NULL, to + at, row, col);
+            const float *r = residual ? residual + at : NULL, *k = mask ? mask + at : NULL;
+            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, r, k, to + at, row, col);
+            else NAME(out_tile)(product + at, b->product_step, add, d->relu, t->rows, t->cols, r, k, to + at, row, col);
         }
         if (!whole) move(t, channels, out, row, col, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
     }

@@ -90,7 +90,7 @@ typedef struct result {
     size_t bytes;
 } result;
 
-static void run(const fa_graph *g, uint64_t seed, int32_t x, int32_t w, int32_t out, bool keep_all, bool backward, result *r)
+static void run_by(const fa_op_table *ops, const fa_graph *g, uint64_t seed, int32_t x, int32_t w, int32_t out, bool keep_all, bool backward, result *r)
 {
     int32_t wanted[80], wrt[] = {x, w};
     int n = 0;
@@ -98,7 +98,7 @@ static void run(const fa_graph *g, uint64_t seed, int32_t x, int32_t w, int32_t 
     for (int32_t v = 0; keep_all && v < g->n_value; v++) wanted[n++] = v;
     fa_view in = {.dtype = FA_FLOAT32};
     fa_view_set_shape(&in, 2, (int64_t[]){3, 4});
-    fa_plan_request q = {.graph = g, .ops = &fa_op_table_f32, .inputs = &in, .wanted = wanted, .n_wanted = n, .loss = backward ? out : -1, .wrt = wrt, .n_wrt = 2};
+    fa_plan_request q = {.graph = g, .ops = ops, .inputs = &in, .wanted = wanted, .n_wanted = n, .loss = backward ? out : -1, .wrt = wrt, .n_wrt = 2};
     fa_plan *plan;
     fa_run *pass;
     ck_assert_msg(fa_plan_create(&q, &plan) == FA_OK, "%s", fa_error_message());
@@ -125,6 +125,81 @@ static void run(const fa_graph *g, uint64_t seed, int32_t x, int32_t w, int32_t 
     fa_run_destroy(pass);
     fa_plan_destroy(plan);
 }
+
+static void run(const fa_graph *g, uint64_t seed, int32_t x, int32_t w, int32_t out, bool keep_all, bool backward, result *r)
+{
+    run_by(&fa_op_table_f32, g, seed, x, w, out, keep_all, backward, r);
+}
+
+static int slopes, handed;
+
+/* The reference's gradients, and the mask of a Relu that is left to them. */
+static void masked_backward(const fa_op_call *call)
+{
+    fa_op_find(&fa_op_table_f32, call->node)->backward(call);
+    for (int32_t i = 0; i < call->n_in; i++) {
+        const fa_op_call *relu = fa_op_slope(call, i);
+        if (!relu) continue;
+        ck_assert_str_eq(relu->node->op, "Relu");
+        slopes++;
+        for (int64_t k = 0; k < relu->out[0]->count; k++)
+            if (!(((const float *)relu->out[0]->data)[k] > 0)) ((float *)call->grad_in[i])[k] = 0;
+    }
+}
+
+static void add_backward(const fa_op_call *call)
+{
+    for (int32_t i = 0; i < 2; i++) {
+        float *to = call->grad_in[i];
+        const float *from = call->grad_out[0], *mask = fa_op_slope(call, i) ? fa_op_slope(call, i)->out[0]->data : NULL;
+        if (to == from) {
+            ck_assert_ptr_null(mask);
+            handed++;
+        }
+        for (int64_t k = 0; to && to != from && k < call->in[i]->count; k++) to[k] = call->accumulate[i] ? to[k] + from[k] : from[k];
+        slopes += mask != NULL;
+        for (int64_t k = 0; mask && k < call->in[i]->count; k++)
+            if (!(mask[k] > 0)) to[k] = 0;
+    }
+}
+
+/* Functions whose derivative is left to others, and gradients that are handed on: the same numbers as without. */
+START_TEST(slopes_are_left_and_gradients_handed_on)
+{
+    static const char *const names[] = {"Relu", "Add", "Mul", "Sub", "MatMul", "Tanh"};
+    enum { OWN = sizeof names / sizeof *names };
+    fa_op own[OWN + 1] = {0};
+    for (int i = 0; i < OWN; i++) {
+        own[i] = *fa_op_find(&fa_op_table_f32, &(fa_node){.op = names[i], .domain = "", .opset = 13});
+        own[i].slopes = 3;
+        own[i].backward = masked_backward;
+    }
+    own[0].flags |= FA_OP_FUNCTION;
+    own[0].back_out = 1;
+    own[1].flags |= FA_OP_OVERWRITES;
+    own[1].hands_on = 3;
+    own[1].backward = add_backward;
+    const fa_op *families[80] = {own};
+    for (int i = 0; i < 78 && fa_op_table_f32.families[i]; i++) families[i + 1] = fa_op_table_f32.families[i];
+    const fa_op_table ops = {sizeof(float), families};
+    slopes = handed = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        fa_graph *base = empty_graph();
+        int32_t x, w, out;
+        fa_graph *g = random_graph(base, seed, 3 + (int)(seed % 40), seed % 2, &x, &w, &out);
+        result a = {0}, b = {0};
+        run(g, seed, x, w, out, false, true, &a);
+        run_by(&ops, g, seed, x, w, out, seed % 3 == 0, true, &b);
+        ck_assert_mem_eq(a.out, b.out, sizeof a.out);
+        for (int i = 0; i < 12; i++) ck_assert(a.gx[i] == b.gx[i]); /* 0 may be -0 */
+        for (int i = 0; i < 16; i++) ck_assert(a.gw[i] == b.gw[i]);
+        fa_graph_destroy(g);
+        fa_graph_destroy(base);
+    }
+    ck_assert_int_gt(slopes, 100);
+    ck_assert_int_gt(handed, 100);
+}
+END_TEST
 
 START_TEST(memory_is_shared_safely)
 {
@@ -219,6 +294,7 @@ int main(void)
     TCase *t = tcase_create("plan");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, memory_is_shared_safely);
+    tcase_add_test(t, slopes_are_left_and_gradients_handed_on);
     tcase_add_test(t, initialisers_vary);
     tcase_add_test(t, unsupported_nodes_are_listed_at_once);
     tcase_add_test(t, cycles_and_orphans_are_refused);
