@@ -124,6 +124,7 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     find_inputs(p);
     p->flops_forward = fa_plan_flops_forward(e->plan) / (double)p->batch;
     p->flops_backward = fa_plan_flops_backward(e->plan) / (double)p->batch;
+    p->bytes = fa_plan_arena_bytes(e->plan);
     return program->parameters.count ? begin_varied(p) : FA_OK;
 }
 

@@ -92,6 +92,11 @@ double fa_pass_flops_forward(const fa_pass *p)
     return p->flops_forward;
 }
 
+size_t fa_pass_bytes(const fa_pass *p)
+{
+    return p->bytes;
+}
+
 double fa_pass_flops_backward(const fa_pass *p)
 {
     return p->flops_backward;

@@ -110,6 +110,7 @@ const fa_head *fa_pass_head(const fa_pass *pass);
 const fa_tap *fa_pass_geometry(const fa_pass *pass, int32_t layer); /* of a tapped layer; a, d NULL, n = batch */
 double fa_pass_flops_forward(const fa_pass *pass);  /* of one input */
 double fa_pass_flops_backward(const fa_pass *pass);
+size_t fa_pass_bytes(const fa_pass *pass);          /* values and gradients of the whole batch; 0 where a host has them */
 
 /* Copies inputs `first` ... `first + n - 1` of the arrays (graph order; n <= batch) in, casting, and runs forward. `asked` may be NULL.
  * FA_ERR_SHAPE, FA_ERR_DTYPE, FA_ERR_NOT_FINITE and FA_ERR_ARGUMENT name the array, input and element. */

@@ -68,6 +68,21 @@ static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_
     return l->extraction.scratch ? FA_OK : FA_ERR_MEMORY;
 }
 
+/* Values and gradients that a core's caches may be hoped to keep until the taps read them again. */
+#define CACHED (4 << 20)
+
+/* Inputs at a time that are enough for weights to be read seldom. */
+#define ENOUGH 8
+
+/* Inputs of a batch that go through the network together: gradients of a large batch would come back from memory. Its draws are what a batch of traces shares. */
+static int64_t together(const fa_scorer *s, const fa_scorer_lane *single)
+{
+    const int64_t batch = s->options.max_batch, most = batch / ENOUGH;
+    if (s->varied || most < 2) return batch;
+    const int64_t wanted = (int64_t)((double)fa_pass_bytes(single->extraction.pass) * (double)batch / CACHED) + 1, parts = wanted < most ? wanted : most;
+    return (batch + parts - 1) / parts;
+}
+
 /* What a plan keeps of the positions of an output. */
 static fa_status targets_begin(fa_scorer *s, fa_scorer_plan *p)
 {
@@ -98,7 +113,7 @@ static fa_status plan_begin(fa_scorer *s, const int64_t *key, fa_scorer_plan *p)
     fa_pass_request request = {.program = s->network->program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = s->tapped,
                                .loss = b->options.loss, .output_gradient = s->options.output_gradient, .output_gradient_user = s->options.output_gradient_user};
     if (status == FA_OK) status = lane_begin(s, &request, 1, &p->single);
-    if (status == FA_OK && s->options.max_batch > 1) status = lane_begin(s, &request, s->options.max_batch, &p->many);
+    if (status == FA_OK && s->options.max_batch > 1) status = lane_begin(s, &request, together(s, &p->single), &p->many);
     fa_arena_clear(&arena);
     if (status == FA_OK) status = targets_begin(s, p);
     if (status != FA_OK) plan_end(s->context, p);
