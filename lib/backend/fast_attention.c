@@ -20,7 +20,7 @@ typedef struct work {
     const fa_attention *p;
     void *packed;
     float *square, *factor, *addend; /* [t, s]: scores or their gradient; what Where multiplies them by and adds to them */
-    const int64_t *kept;             /* the `keep` that factor and addend are of */
+    const void *kept;                /* the `keep` that factor and addend are of */
 } work;
 
 static size_t most(size_t a, size_t b)
@@ -78,22 +78,25 @@ static void multiply(const work *w, fa_multiply x)
     fa_multiply_run(fa_kernels_isa(), &x);
 }
 
-/* Where(keep, x, fill) as factor x + addend, made anew where the head's `keep` is another one than before; the mask is added to it. */
+/* Where(keep, x, fill), or keep x, as factor x + addend, made anew where the head's `keep` is another one than before; the mask is added to it. */
 static const float *choose(const fa_op_call *call, work *w, int64_t head)
 {
     const fa_attention *p = w->p;
     const fa_attention_side *side = &p->side[FA_ATTENTION_KEEP], *mask_side = &p->side[FA_ATTENTION_MASK];
     if (!call->in[FA_ATTENTION_KEEP]) return NULL;
-    const int64_t *keep = (const int64_t *)call->in[FA_ATTENTION_KEEP]->data + FA_R(fa_attention_place)(p, side, head);
+    const int64_t at = FA_R(fa_attention_place)(p, side, head), *keep = p->factors ? NULL : (const int64_t *)call->in[FA_ATTENTION_KEEP]->data + at;
+    const float *by = p->factors ? (const float *)call->in[FA_ATTENTION_KEEP]->data + at : NULL;
+    const void *given = p->factors ? (const void *)by : keep;
     const float *mask = call->in[FA_ATTENTION_MASK] && call->in[FA_ATTENTION_MASK]->data ? begins(call, w, FA_ATTENTION_MASK, head) : NULL;
-    if (keep == w->kept && !mask) return w->factor;
+    if (given == w->kept && !mask) return w->factor;
     for (int64_t i = 0; i < p->t; i++)
         for (int64_t j = 0; j < p->s; j++) {
-            const bool kept = keep[i * side->row + j * side->col] != 0;
-            w->factor[i * p->s + j] = kept ? 1.0f : 0.0f;
+            const int64_t here = i * side->row + j * side->col;
+            const bool kept = by || keep[here] != 0;
+            w->factor[i * p->s + j] = by ? by[here] : kept ? 1.0f : 0.0f;
             w->addend[i * p->s + j] = (kept ? 0.0f : p->fill) + (mask ? mask[i * mask_side->row + j] : 0.0f);
         }
-    w->kept = keep;
+    w->kept = given;
     return w->factor;
 }
 
@@ -123,27 +126,40 @@ static void forward(const fa_op_call *call)
     }
 }
 
+/* The gradient at the sums goes to the mask as it is, and on with the scale. */
+static void leave_mask(const fa_attention *p, float *z, float *to)
+{
+    const int64_t row = p->side[FA_ATTENTION_MASK].row;
+    for (int64_t i = 0; i < p->t; i++)
+        for (int64_t j = 0; j < p->s; j++) {
+            to[i * row + j] += z[i * p->s + j];
+            z[i * p->s + j] *= p->scale;
+        }
+}
+
 /* As in ops/attention.c. */
 static void backward(const fa_op_call *call)
 {
     work w = begin(call);
     const fa_attention *p = w.p;
     const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V];
-    if (!w.f->fits || call->grad_in[FA_ATTENTION_MASK] || call->grad_out[1] || !call->grad_out[0]) {
+    if (!w.f->fits || call->grad_in[FA_ATTENTION_KEEP] || call->grad_out[1] || !call->grad_out[0]) {
         by_reference(call, true);
         return;
     }
     for (int64_t h = 0; h < p->heads; h++) {
         const float *weights = (const float *)call->out[1]->data + h * p->t * p->s, *g = (const float *)call->grad_out[0] + FA_R(fa_attention_place)(p, &p->y, h);
         const float *factor = choose(call, &w, h), *queries = begins(call, &w, FA_ATTENTION_Q, h);
-        float *gq = gradient(call, &w, FA_ATTENTION_Q, h), *gk = gradient(call, &w, FA_ATTENTION_K, h), *gv = gradient(call, &w, FA_ATTENTION_V, h), *z = w.square;
+        float *gq = gradient(call, &w, FA_ATTENTION_Q, h), *gk = gradient(call, &w, FA_ATTENTION_K, h), *gv = gradient(call, &w, FA_ATTENTION_V, h);
+        float *gm = gradient(call, &w, FA_ATTENTION_MASK, h), *z = w.square;
         if (gv)
             multiply(&w, (fa_multiply){.m = p->s, .n = p->e, .k = p->t, .a = weights, .lda = p->s, .a_turned = true, .b = g, .b_row = p->y.row, .b_col = 1, .c = gv, .ldc = v->row,
                                        .add = true});
-        if (!gq && !gk) continue;
+        if (!gq && !gk && !gm) continue;
         multiply(&w, (fa_multiply){.m = p->t, .n = p->s, .k = p->e, .a = g, .lda = p->y.row, .b = begins(call, &w, FA_ATTENTION_V, h), .b_row = 1, .b_col = v->row, .c = z,
                                    .ldc = p->s});
-        fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, p->scale, weights, z, z, false);
+        fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, gm ? 1 : p->scale, weights, z, z, false);
+        if (gm) leave_mask(p, z, gm);
         if (factor) times(p->t * p->s, factor, z);
         if (gq)
             multiply(&w, (fa_multiply){.m = p->t, .n = p->d, .k = p->s, .a = z, .lda = p->s, .b = begins(call, &w, FA_ATTENTION_K, h), .b_row = k->col, .b_col = k->row, .c = gq,

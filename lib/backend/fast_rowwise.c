@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-/* Softmax along the last axis, LayerNormalization and Gelu. The reference operators prepare them, and keep the cases that have no kernel. */
+/* Softmax along the last axis, LayerNormalization, RMSNormalization and Gelu. The reference operators prepare them, and keep the cases that have no kernel. */
 typedef struct rowwise {
     const fa_op *reference;
     const void *params; /* the reference's */
     int64_t rows, n;
     float epsilon;
-    bool fits, tanh;
+    bool fits, tanh, raw; /* raw: RMSNormalization */
 } rowwise;
 
 static const fa_rowwise *kernels(void)
@@ -56,6 +56,7 @@ static fa_status norm_prepare(fa_op_setup *s)
     FA_TRY(prepare(s, &p));
     set_rows(s, fa_node_int(s->node, "axis", -1), p);
     p->epsilon = fa_node_float(s->node, "epsilon", 1e-5f);
+    p->raw = strcmp(s->node->op, "RMSNormalization") == 0;
     for (int32_t o = 0; o < s->n_out; o++) p->fits &= (s->node->out[o] >= 0) == !o; /* mean and deviation are the reference's to give */
     return FA_OK;
 }
@@ -102,7 +103,7 @@ static void softmax_backward(const fa_op_call *call)
 static void norm_forward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
-    if (!by_reference(call, false)) kernels()->normalise(p->rows, p->n, p->epsilon, contents(call, 0), contents(call, 1), contents(call, 2), call->out[0]->data);
+    if (!by_reference(call, false)) kernels()->normalise(p->rows, p->n, p->raw, p->epsilon, contents(call, 0), contents(call, 1), contents(call, 2), call->out[0]->data);
 }
 
 static void norm_backward(const fa_op_call *call)
@@ -112,7 +113,7 @@ static void norm_backward(const fa_op_call *call)
     float *to[3] = {call->grad_in[0], call->grad_in[1], call->n_in > 2 ? call->grad_in[2] : NULL};
     for (int i = 1; i < 3; i++)
         if (to[i] && !call->accumulate[i]) memset(to[i], 0, (size_t)p->n * sizeof *to[i]);
-    kernels()->normalise_gradient(p->rows, p->n, p->epsilon, contents(call, 0), contents(call, 1), call->grad_out[0], to[0], call->accumulate[0], to[1], to[2]);
+    kernels()->normalise_gradient(p->rows, p->n, p->raw, p->epsilon, contents(call, 0), contents(call, 1), call->grad_out[0], to[0], call->accumulate[0], to[1], to[2]);
 }
 
 static void gelu_forward(const fa_op_call *call)
@@ -136,6 +137,7 @@ static void gelu_backward(const fa_op_call *call)
 const fa_op fa_fast_ops_rowwise[] = {
     FAST("Softmax", 1, 0, 1, softmax),
     FAST("LayerNormalization", 17, 3, 0, norm),
+    FAST("RMSNormalization", 23, 3, 0, norm),
     FAST("Gelu", 20, 1, 0, gelu),
     {0},
 };

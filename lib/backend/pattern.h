@@ -6,13 +6,14 @@
 
 /*
  * Groups of nodes that are one operator written out, as exporters before its operator set do, found in `base` and replaced by that operator: which has a kernel, and
- * keeps less for the backward pass. Values inside a group have no other reader and are no outputs. Layers with weights are never part of one.
+ * keeps less for the backward pass. Values inside a group have no other reader (but for their
+ * shape: what is read for that alone is planned and not run) and are no outputs. Layers with weights are never part of one.
  */
 typedef struct fa_pattern {
     const fa_graph *base;
     fa_edit edit;
     fa_arena work;
-    int32_t *readers; /* [base->n_value] inputs of nodes that it is, and once more where it is kept */
+    int32_t *readers; /* [base->n_value] inputs of nodes that it is, Shape and Size aside, and once more where it is kept */
 } fa_pattern;
 
 /* The node that makes `value` when it is of this operator (default domain) with output 0 wanted alone, else NULL; fa_pattern_inner(): and `value` has one reader. */
@@ -42,6 +43,7 @@ fa_status fa_pattern_replace(fa_pattern *p, int32_t n, const char *op, const cha
 
 /* rewrite_layernorm.c, rewrite_gelu.c, rewrite_attention.c: each sets *done when base's node `n` was the last of a group, and is replaced. */
 fa_status fa_pattern_layernorm(fa_pattern *p, int32_t n, bool *done);
+fa_status fa_pattern_rmsnorm(fa_pattern *p, int32_t n, bool *done);
 fa_status fa_pattern_gelu(fa_pattern *p, int32_t n, bool *done);
 fa_status fa_pattern_attention(fa_pattern *p, int32_t n, bool *done);
 

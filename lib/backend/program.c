@@ -56,6 +56,8 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
     FA_TRY(fa_rewrite_constants(graph, &fa_op_table_f32, &made));
     const fa_graph *constants = keep(p, made);
     if (p->kind == FA_KERNELS_FAST) {
+        FA_TRY(fa_rewrite_einsums(constants, &made));
+        constants = keep(p, made);
         FA_TRY(fa_rewrite_patterns(constants, &p->logits, 1, &made));
         constants = keep(p, made);
     }

@@ -57,7 +57,7 @@ typedef struct fa_program_graph {
     fa_layers layers;
 } fa_program_graph;
 
-#define FA_PROGRAM_STAGES 9
+#define FA_PROGRAM_STAGES 10
 
 typedef struct fa_engine fa_engine;
 

@@ -24,7 +24,10 @@ fa_status fa_rewrite_batchnorm(const fa_graph *graph, const int32_t *keep, int32
 /* That node: `in` (weight, bias or -1, scale, shift, mean, variance), `weight` and `bias` what it makes. */
 fa_status fa_fold_batchnorm(fa_edit *edit, const char *name, const int32_t in[6], int64_t step, float epsilon, int32_t weight, int32_t bias);
 
-/* rewrite_patterns.c: operators that are written out as several nodes (LayerNormalization, Gelu, attention) become one. `keep` [n_keep]: values that must survive. */
+/* rewrite_einsum.c: Einsums of computed values that are batches of matrix products become MatMul between Transposes. */
+fa_status fa_rewrite_einsums(const fa_graph *graph, fa_graph **out);
+
+/* rewrite_patterns.c: operators that are written out as several nodes (LayerNormalization, RMSNormalization, Gelu, attention) become one. `keep` [n_keep]: values that must survive. */
 fa_status fa_rewrite_patterns(const fa_graph *graph, const int32_t *keep, int32_t n_keep, fa_graph **out);
 
 /* lib/backend/layers.c: the layers of a canonical graph (constants and BatchNormalization folded). `node` [count] is the node of each. */

@@ -90,10 +90,11 @@ fa_status fa_pattern_replace(fa_pattern *p, int32_t n, const char *op, const cha
     return FA_OK;
 }
 
-static void count_readers(const fa_graph *g, int32_t *readers)
+/* `shapes`: also what reads a value's shape alone. */
+static void count_readers(const fa_graph *g, bool shapes, int32_t *readers)
 {
     for (int32_t n = 0; n < g->n_node; n++)
-        for (int32_t i = 0; g->node[n].op && i < g->node[n].n_in; i++)
+        for (int32_t i = 0; g->node[n].op && (shapes || !fa_node_reads_shape(&g->node[n])) && i < g->node[n].n_in; i++)
             if (g->node[n].in[i] >= 0) readers[g->node[n].in[i]]++;
 }
 
@@ -103,7 +104,7 @@ static fa_status sweep(fa_pattern *p, const int32_t *keep, int32_t n_keep)
     fa_graph *g = p->edit.graph;
     int32_t *left = fa_arena_array(&p->work, (size_t)g->n_value + 1, sizeof *left);
     if (!left) return FA_ERR_MEMORY;
-    count_readers(g, left);
+    count_readers(g, true, left);
     for (int32_t i = 0; i < n_keep; i++) left[keep[i]]++;
     for (int32_t i = 0; i < g->n_output; i++) left[g->output[i]]++;
     for (int32_t n = p->base->n_node - 1; n >= 0; n--) {
@@ -123,7 +124,7 @@ static fa_status sweep(fa_pattern *p, const int32_t *keep, int32_t n_keep)
 
 static fa_status replace_all(fa_pattern *p)
 {
-    static fa_status (*const rules[])(fa_pattern *, int32_t, bool *) = {fa_pattern_layernorm, fa_pattern_gelu, fa_pattern_attention};
+    static fa_status (*const rules[])(fa_pattern *, int32_t, bool *) = {fa_pattern_layernorm, fa_pattern_rmsnorm, fa_pattern_gelu, fa_pattern_attention};
     for (int32_t n = 0; n < p->base->n_node; n++) {
         const fa_node *node = &p->base->node[n];
         bool done = node->domain[0] || node->n_out < 1 || node->out[0] < 0 || p->base->value[node->out[0]].is_parameter;
@@ -138,7 +139,7 @@ fa_status fa_rewrite_patterns(const fa_graph *graph, const int32_t *keep, int32_
     p.readers = fa_arena_array(&p.work, (size_t)graph->n_value + 1, sizeof *p.readers);
     fa_status status = p.readers ? fa_edit_begin(graph, &p.edit) : FA_ERR_MEMORY;
     if (status == FA_OK) {
-        count_readers(graph, p.readers);
+        count_readers(graph, false, p.readers);
         for (int32_t i = 0; i < n_keep; i++) p.readers[keep[i]]++;
         for (int32_t i = 0; i < graph->n_output; i++) p.readers[graph->output[i]]++;
         status = replace_all(&p);

@@ -49,6 +49,11 @@ const fa_graph *fa_node_body(const fa_node *node, const char *name)
     return a ? a->graph : NULL;
 }
 
+bool fa_node_reads_shape(const fa_node *node)
+{
+    return !node->domain[0] && (strcmp(node->op, "Shape") == 0 || strcmp(node->op, "Size") == 0);
+}
+
 bool fa_node_is_control(const fa_node *node)
 {
     return !node->domain[0] && (strcmp(node->op, "If") == 0 || strcmp(node->op, "Loop") == 0 || strcmp(node->op, "Scan") == 0);

@@ -78,6 +78,9 @@ static inline const fa_view *fa_graph_constant(const fa_graph *graph, int32_t va
 
 const struct fa_graph *fa_node_body(const fa_node *node, const char *name);
 
+/* Shape or Size. */
+bool fa_node_reads_shape(const fa_node *node);
+
 /* If, Loop or Scan: a node that has bodies instead of an operator, see unroll.h. */
 bool fa_node_is_control(const fa_node *node);
 

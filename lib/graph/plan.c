@@ -125,11 +125,6 @@ static fa_status fold(fa_plan *p, const fa_node *node, const fa_step *s, const e
     return FA_OK;
 }
 
-static bool shape_alone(const fa_node *node)
-{
-    return !node->domain[0] && (strcmp(node->op, "Shape") == 0 || strcmp(node->op, "Size") == 0);
-}
-
 static fa_status prepare_node(fa_plan *p, int32_t n)
 {
     const fa_node *node = &p->graph->node[n];
@@ -155,7 +150,7 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
         p->view[node->out[o]].data = NULL;
         e.out[o] = &p->view[node->out[o]];
     }
-    if ((known && !varies) || shape_alone(node)) {
+    if ((known && !varies) || fa_node_reads_shape(node)) {
         s->folded = true;
         return fold(p, node, s, &e, setup.scratch);
     }
@@ -173,11 +168,33 @@ static fa_status prepare_nodes(fa_plan *p)
         const fa_node *node = &p->graph->node[n];
         fa_status status = prepare_node(p, n);
         if (status != FA_OK) return fa_fail_at(status, "node '%s' (%s)", node->name, node->op);
-        if (p->step[n].folded) continue;
-        p->forward[p->n_forward++] = n;
-        p->flops_forward += p->step[n].flops;
+        if (!p->step[n].folded) p->forward[p->n_forward++] = n;
     }
     return FA_OK;
+}
+
+/* What was needed for its shape alone, or for what is folded, is not run: its values are none. `read` has room for the values. */
+static void drop_unread(fa_plan *p, const fa_plan_request *r, bool *read)
+{
+    int32_t kept = p->n_forward;
+    memset(read, 0, (size_t)p->graph->n_value * sizeof *read);
+    for (int32_t i = 0; i < r->n_wanted; i++) read[r->wanted[i]] = true;
+    if (r->loss >= 0) read[r->loss] = true;
+    for (int32_t k = p->n_forward - 1; k >= 0; k--) {
+        const fa_node *node = &p->graph->node[p->forward[k]];
+        const fa_step *s = &p->step[p->forward[k]];
+        bool runs = false;
+        for (int32_t o = 0; o < node->n_out; o++) runs |= node->out[o] >= 0 && read[node->out[o]];
+        for (int32_t o = 0; o < node->n_out && !runs; o++)
+            if (node->out[o] >= 0) p->view[node->out[o]].dtype = 0;
+        if (!runs) continue;
+        for (int32_t i = 0; i < node->n_in; i++)
+            if (node->in[i] >= 0 && (r->loss >= 0 || !fa_op_bit(s->op->back_only, i))) read[node->in[i]] = true;
+        p->forward[--kept] = p->forward[k];
+        p->flops_forward += s->flops;
+    }
+    p->n_forward -= kept;
+    memmove(p->forward, p->forward + kept, (size_t)p->n_forward * sizeof *p->forward);
 }
 
 /* True for a node whose outputs follow from initialisers alone, of which some vary. */
@@ -314,6 +331,7 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
         p->step[r->tap[i]].tap_input = r->tap_input ? r->tap_input[i] : 0;
     }
     FA_TRY(prepare_nodes(p));
+    drop_unread(p, r, needed);
     split_forward(p, p->backward);
     FA_TRY(plan_backward(p));
     return fa_plan_place(p, r->wanted, r->n_wanted);

@@ -15,10 +15,10 @@ typedef struct fa_rowwise {
     void (*softmax)(int64_t rows, int64_t n, float scale, const float *mask, int64_t mask_step, const float *x, float *y);
     /* gx = scale y (g - <g, y>), row by row; gx may be g. */
     void (*softmax_gradient)(int64_t rows, int64_t n, float scale, const float *y, const float *g, float *gx, bool add);
-    /* y = (x - mean) / sqrt(variance + epsilon) * scale + bias; bias NULL: none. */
-    void (*normalise)(int64_t rows, int64_t n, float epsilon, const float *x, const float *scale, const float *bias, float *y);
+    /* y = (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias; `raw`: with 0 for the mean; bias NULL: none. */
+    void (*normalise)(int64_t rows, int64_t n, bool raw, float epsilon, const float *x, const float *scale, const float *bias, float *y);
     /* From the same x. gx as `add` says; gscale and gbias [n] are added to; each of the three may be NULL. */
-    void (*normalise_gradient)(int64_t rows, int64_t n, float epsilon, const float *x, const float *scale, const float *g, float *gx, bool add, float *gscale, float *gbias);
+    void (*normalise_gradient)(int64_t rows, int64_t n, bool raw, float epsilon, const float *x, const float *scale, const float *g, float *gx, bool add, float *gscale, float *gbias);
     /* x / 2 (1 + erf(x / sqrt(2))), or (tanh) x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). */
     void (*gelu)(int64_t n, bool tanh, const float *x, float *y);
     void (*gelu_gradient)(int64_t n, bool tanh, const float *x, const float *g, float *gx, bool add);

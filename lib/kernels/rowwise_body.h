@@ -117,14 +117,14 @@ TARGET static void NAME(softmax_gradient)(int64_t rows, int64_t n, float scale, 
     }
 }
 
-/* Mean and 1 / standard deviation of a row. */
-FA_INLINE TARGET void NAME(moments)(int64_t n, float epsilon, const float *x, float *mean, float *inverse)
+/* Mean (`raw`: 0) and 1 / deviation from it of a row. */
+FA_INLINE TARGET void NAME(moments)(int64_t n, bool raw, float epsilon, const float *x, float *mean, float *inverse)
 {
     vf sum = SPLAT_F(0.0f), squares = sum;
 #define STATEMENTS(LOAD, STORE, i, rest) sum += LOAD(x, rest);
     OVER(n, STATEMENTS);
 #undef STATEMENTS
-    *mean = NAME(total)(sum) / (float)n;
+    *mean = raw ? 0.0f : NAME(total)(sum) / (float)n;
     const vf m = SPLAT_F(*mean);
     EACH(n) {
         const vf d = LOAD_F(x + i) - m;
@@ -137,11 +137,11 @@ FA_INLINE TARGET void NAME(moments)(int64_t n, float epsilon, const float *x, fl
     *inverse = 1.0f / sqrtf(NAME(total)(squares) / (float)n + epsilon);
 }
 
-TARGET static void NAME(normalise)(int64_t rows, int64_t n, float epsilon, const float *x, const float *scale, const float *bias, float *y)
+TARGET static void NAME(normalise)(int64_t rows, int64_t n, bool raw, float epsilon, const float *x, const float *scale, const float *bias, float *y)
 {
     for (int64_t r = 0; r < rows; r++, x += n, y += n) {
         float mean, inverse;
-        NAME(moments)(n, epsilon, x, &mean, &inverse);
+        NAME(moments)(n, raw, epsilon, x, &mean, &inverse);
         const vf m = SPLAT_F(mean), by = SPLAT_F(inverse);
         if (bias) {
 #define STATEMENTS(LOAD, STORE, i, rest) STORE(y, FMA_F((LOAD(x, rest) - m) * by, LOAD(scale, rest), LOAD(bias, rest)), rest);
@@ -155,13 +155,13 @@ TARGET static void NAME(normalise)(int64_t rows, int64_t n, float epsilon, const
     }
 }
 
-/* With z = (x - mean) / deviation and h = g scale: gx = (h - mean(h) - z mean(h z)) / deviation. */
-TARGET static void NAME(normalise_gradient)(int64_t rows, int64_t n, float epsilon, const float *x, const float *scale, const float *g, float *gx, bool add, float *gscale,
+/* With z = (x - mean) / deviation and h = g scale: gx = (h - mean(h) - z mean(h z)) / deviation, without mean(h) where the mean is not taken off. */
+TARGET static void NAME(normalise_gradient)(int64_t rows, int64_t n, bool raw, float epsilon, const float *x, const float *scale, const float *g, float *gx, bool add, float *gscale,
                                             float *gbias)
 {
     for (int64_t r = 0; r < rows; r++, x += n, g += n) {
         float mean, inverse;
-        NAME(moments)(n, epsilon, x, &mean, &inverse);
+        NAME(moments)(n, raw, epsilon, x, &mean, &inverse);
         const vf m = SPLAT_F(mean), by = SPLAT_F(inverse);
         vf sum = SPLAT_F(0.0f), moment = sum;
 #define STATEMENTS(LOAD, STORE, i, rest)                                                                                                                 \
@@ -173,7 +173,7 @@ TARGET static void NAME(normalise_gradient)(int64_t rows, int64_t n, float epsil
         OVER(n, STATEMENTS);
 #undef STATEMENTS
         const float share = inverse / (float)n;
-        const vf a = SPLAT_F(NAME(total)(sum) * share), b = SPLAT_F(NAME(total)(moment) * share * inverse * inverse);
+        const vf a = SPLAT_F(raw ? 0.0f : NAME(total)(sum) * share), b = SPLAT_F(NAME(total)(moment) * share * inverse * inverse);
 #define GRADIENT(LOAD, rest) FMA_F(LOAD(g, rest) * LOAD(scale, rest), by, -FMA_F(LOAD(x, rest) - m, b, a))
         if (gx && add) {
 #define STATEMENTS(LOAD, STORE, i, rest) STORE(gx, LOAD(gx, rest) + GRADIENT(LOAD, rest), rest);

@@ -105,7 +105,8 @@ fa_status FA_R(fa_attention_prepare)(fa_op_setup *s)
     FA_TRY(read_scale(s, p));
     for (int32_t i = 0; i < FA_ATTENTION_DIVISOR; i++) {
         if (!s->in[i]) continue;
-        if (fa_dtype_is_real(s->in[i]->dtype) == (i == FA_ATTENTION_KEEP)) return fa_fail(FA_ERR_DTYPE, "input %d is %s", i, fa_dtype_name(s->in[i]->dtype));
+        if (i == FA_ATTENTION_KEEP) p->factors = fa_dtype_is_real(s->in[i]->dtype);
+        else if (!fa_dtype_is_real(s->in[i]->dtype)) return fa_fail(FA_ERR_DTYPE, "input %d is %s", i, fa_dtype_name(s->in[i]->dtype));
         FA_TRY(look(s, i, perm[i], ndim, dim[i], step[i]));
     }
     p->t = dim[0][ndim - 2];
@@ -146,7 +147,7 @@ int64_t FA_R(fa_attention_place)(const fa_attention *p, const fa_attention_side 
 
 /* Where the operands of one head begin. */
 typedef struct head {
-    const fa_real *q, *k, *v, *mask;
+    const fa_real *q, *k, *v, *mask, *factor;
     const int64_t *keep;
     int64_t at[FA_ATTENTION_DIVISOR], y, weights;
 } head;
@@ -160,7 +161,8 @@ static head find(const fa_op_call *call, const fa_attention *p, int64_t index)
     h.k = fa_real_at(call->in[FA_ATTENTION_K]->data, h.at[FA_ATTENTION_K]);
     h.v = fa_real_at(call->in[FA_ATTENTION_V]->data, h.at[FA_ATTENTION_V]);
     if (call->in[FA_ATTENTION_MASK]) h.mask = fa_real_at(call->in[FA_ATTENTION_MASK]->data, h.at[FA_ATTENTION_MASK]);
-    if (call->in[FA_ATTENTION_KEEP]) h.keep = (const int64_t *)call->in[FA_ATTENTION_KEEP]->data + h.at[FA_ATTENTION_KEEP];
+    if (call->in[FA_ATTENTION_KEEP] && p->factors) h.factor = fa_real_at(call->in[FA_ATTENTION_KEEP]->data, h.at[FA_ATTENTION_KEEP]);
+    else if (call->in[FA_ATTENTION_KEEP]) h.keep = (const int64_t *)call->in[FA_ATTENTION_KEEP]->data + h.at[FA_ATTENTION_KEEP];
     h.y = FA_R(fa_attention_place)(p, &p->y, index);
     h.weights = FA_R(fa_attention_place)(p, &p->weights, index);
     return h;
@@ -172,15 +174,28 @@ static bool keeps(const fa_attention *p, const head *h, int64_t i, int64_t j)
     return !h->keep || h->keep[i * keep->row + j * keep->col];
 }
 
+/* What multiplies q k' at (i, j) where it is kept. */
+static double scale_at(const fa_attention *p, const head *h, int64_t i, int64_t j)
+{
+    const fa_attention_side *keep = &p->side[FA_ATTENTION_KEEP];
+    return h->factor ? (double)p->scale * (double)h->factor[i * keep->row + j * keep->col] : (double)p->scale;
+}
+
+static double dot(const fa_attention *p, const head *h, int64_t i, int64_t j)
+{
+    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K];
+    double sum = 0;
+    for (int64_t c = 0; c < p->d; c++) sum += (double)h->q[i * q->row + c * q->col] * (double)h->k[c * k->row + j * k->col];
+    return sum;
+}
+
 /* Row i of the weights. */
 static void weigh(const fa_attention *p, const head *h, int64_t i, double *row)
 {
-    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *mask = &p->side[FA_ATTENTION_MASK];
+    const fa_attention_side *mask = &p->side[FA_ATTENTION_MASK];
     double top = -INFINITY, sum = 0;
     for (int64_t j = 0; j < p->s; j++) {
-        double dot = 0;
-        for (int64_t c = 0; c < p->d; c++) dot += (double)h->q[i * q->row + c * q->col] * (double)h->k[c * k->row + j * k->col];
-        row[j] = keeps(p, h, i, j) ? (double)p->scale * dot : (double)p->fill;
+        row[j] = keeps(p, h, i, j) ? scale_at(p, h, i, j) * dot(p, h, i, j) : (double)p->fill;
         if (h->mask) row[j] += (double)h->mask[i * mask->row + j * mask->col];
         top = row[j] > top ? row[j] : top;
     }
@@ -209,11 +224,12 @@ static void forward(const fa_op_call *call)
 }
 
 /* With w the weights and g the gradient at y: dw = g v' (and what comes at the weights), dz = w (dw - <w, dw>) at the sums, dq = scale dz k, dk = scale dz' q,
- * dv = w' g. */
+ * dv = w' g; at a factor scale q k' dz. */
 static void backward(const fa_op_call *call)
 {
     const fa_attention *p = call->params;
-    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V], *mask = &p->side[FA_ATTENTION_MASK];
+    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V], *mask = &p->side[FA_ATTENTION_MASK],
+                            *keep = &p->side[FA_ATTENTION_KEEP];
     fa_real *const *to = (fa_real *const *)call->grad_in;
     double *w = call->scratch, *dz = w + p->s;
     for (int64_t n = 0; n < p->heads; n++) {
@@ -230,7 +246,8 @@ static void backward(const fa_op_call *call)
             for (int64_t j = 0; j < p->s; j++) {
                 dz[j] = w[j] * (dz[j] - mean);
                 if (to[FA_ATTENTION_MASK]) to[FA_ATTENTION_MASK][h.at[FA_ATTENTION_MASK] + i * mask->row + j * mask->col] += (fa_real)dz[j];
-                const double at = keeps(p, &h, i, j) ? (double)p->scale * dz[j] : 0;
+                if (to[FA_ATTENTION_KEEP]) to[FA_ATTENTION_KEEP][h.at[FA_ATTENTION_KEEP] + i * keep->row + j * keep->col] += (fa_real)((double)p->scale * dot(p, &h, i, j) * dz[j]);
+                const double at = keeps(p, &h, i, j) ? scale_at(p, &h, i, j) * dz[j] : 0;
                 for (int64_t c = 0; c < p->d; c++) {
                     if (to[FA_ATTENTION_Q]) to[FA_ATTENTION_Q][h.at[FA_ATTENTION_Q] + i * q->row + c * q->col] += (fa_real)(at * (double)h.k[c * k->row + j * k->col]);
                     if (to[FA_ATTENTION_K]) to[FA_ATTENTION_K][h.at[FA_ATTENTION_K] + c * k->row + j * k->col] += (fa_real)(at * (double)h.q[i * q->row + c * q->col]);

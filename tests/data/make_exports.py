@@ -4,6 +4,7 @@
 and what PyTorch makes of a few inputs. Sets whose file differs from an earlier one's by its number and the file format's alone have none. Needs Debian's python3-torch (1.13); another version writes other graphs of the same meaning."""
 import io
 import pathlib
+import sys
 import warnings
 
 import torch
@@ -11,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 HERE = pathlib.Path(__file__).resolve().parent
-WORDS, PLACES, WIDTH, HEADS, CLASSES = 11, 12, 8, 2, 3
+sys.path.insert(0, str(HERE))
+from export_families import CLASSES, HEADS, PLACES, T5, WIDTH, WORDS, Bert, Gpt2, Llama  # noqa: E402
 OPSETS = range(11, 18)
-FILES = (11, 13, 14, 17)  # each stands for those up to the next
 SEQUENCES = [(1, 3), (2, 5), (3, 1), (2, 12)]  # batch, length
 IMAGES = [(1, 8, 8), (2, 12, 8), (1, 16, 20)]  # batch, height, width
 
@@ -99,24 +100,28 @@ def image(n, h, w):
 
 
 MODELS = {
-    "decoder": (Decoder, lambda n, t: tokens(n, t)[:1], SEQUENCES, ["ids"], {0: "n", 1: "t"}, {0: "n", 1: "t"}),
-    "encoder": (Encoder, tokens, SEQUENCES, ["ids", "mask"], {0: "n", 1: "t"}, {0: "n"}),
-    "vision": (Vision, lambda *size: (image(*size),), IMAGES, ["image"], {0: "n", 2: "h", 3: "w"}, {0: "n"}),
+    "decoder": (Decoder, lambda n, t: tokens(n, t)[:1], SEQUENCES, ["ids"], {0: "n", 1: "t"}, {0: "n", 1: "t"}, OPSETS),
+    "encoder": (Encoder, tokens, SEQUENCES, ["ids", "mask"], {0: "n", 1: "t"}, {0: "n"}, OPSETS),
+    "vision": (Vision, lambda *size: (image(*size),), IMAGES, ["image"], {0: "n", 2: "h", 3: "w"}, {0: "n"}, OPSETS),
+    "gpt2": (Gpt2, lambda n, t: tokens(n, t)[:1], SEQUENCES, ["ids"], {0: "n", 1: "t"}, {0: "n", 1: "t"}, (11, 17)),
+    "bert": (Bert, tokens, SEQUENCES, ["ids", "mask"], {0: "n", 1: "t"}, {0: "n"}, (12, 17)),
+    "llama": (Llama, lambda n, t: tokens(n, t)[:1], SEQUENCES, ["ids"], {0: "n", 1: "t"}, {0: "n", 1: "t"}, (11, 17)),
+    "t5": (T5, tokens, SEQUENCES, ["ids", "mask"], {0: "n", 1: "t"}, {0: "n"}, (11, 17)),
 }
 
 
 def main():
     torch.set_num_threads(1)
-    formats = {}
+    formats, files = {}, {}
     (HERE / "exports").mkdir(exist_ok=True)
     lines = ["/* Made by make_exports.py. */", f"#define EXPORT_WORDS {WORDS}", f"#define EXPORT_PLACES {PLACES}"]
-    for seed, (name, (kind, inputs, sizes, names, axes, out_axes)) in enumerate(MODELS.items()):
+    for seed, (name, (kind, inputs, sizes, names, axes, out_axes, opsets)) in enumerate(MODELS.items()):
         torch.manual_seed(20 + seed)
         model = kind().eval()
         for parameter in model.parameters():
             parameter.data = parameter.data.half().float()  # short numbers
         kept = None
-        for opset in OPSETS:
+        for opset in opsets:
             made = io.BytesIO()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -124,10 +129,11 @@ def main():
                                   dynamic_axes={**{i: axes for i in names}, "logits": out_axes})
             file = made.getvalue()
             assert file.endswith(b"B\x02\x10" + bytes([opset])), "the operator set is not at the end"
-            if opset in FILES:
+            assert file[:1] == b"\x08", "the format is not at the beginning"
+            if not kept or kept[2:-1] != file[2:-1]:
                 (HERE / "exports" / f"{name}_{opset}.onnx").write_bytes(file)
                 kept = file
-            assert file[:1] == b"\x08" and kept[2:-1] == file[2:-1], f"{name}: operator set {opset} needs a file"
+                files.setdefault(name, []).append(opset)
             formats[opset] = file[1]
         for k, size in enumerate(sizes):
             with torch.no_grad():
@@ -137,8 +143,10 @@ def main():
             for name, (_, _, sizes, *_) in MODELS.items() for k, size in enumerate(sizes)]
     lines += ["static const struct export_case {", "    const char *name;", "    int64_t size[3]; /* batch and length, or batch, height and width */", "    const float *logits;",
               "    size_t n;", "} export_cases[] = {", *rows, "};", f"enum {{ EXPORT_CASES = {len(rows)}, EXPORT_FIRST = {OPSETS[0]}, EXPORT_LAST = {OPSETS[-1]} }};",
-              "/* The file that stands for an operator set, but for the number in its last byte and the format's in its second. */",
-              "static const int export_file[] = {" + ", ".join(str(max(f for f in FILES if f <= o)) for o in OPSETS) + "};",
+              "/* The file that stands for an operator set, but for the number in its last byte and the format's in its second; 0: none. */",
+              "static const struct export_model {", "    const char *name;", f"    int file[{len(OPSETS)}];", "} export_models[] = {",
+              *(f'    {{"{name}", {{{", ".join(str(max(f for f in own if f <= o) if o in MODELS[name][-1] else 0) for o in OPSETS)}}}}},' for name, own in files.items()), "};",
+              f"enum {{ EXPORT_MODELS = {len(files)} }};",
               "static const unsigned char export_format[] = {" + ", ".join(str(formats[o]) for o in OPSETS) + "};", ""]
     (HERE / "exports.h").write_text("\n".join(lines))
 

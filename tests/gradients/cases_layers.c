@@ -47,6 +47,8 @@ const gradient_case gradient_cases_layers[] = {
     {"fattr:Attention", 1, "2,3,2 2,2,4 2,4,3 - - -", "scale=0.7", 2},
     {"fattr:Attention", 1, "3,2,2 4,2,2 4,2,3 1,3,4 3,4?1,0,1,1,0,1,0,1,0,0,0,1 1#2.5!", "q_perm=1,0,2 k_perm=1,2,0 v_perm=1,0,2 y_perm=1,0,2 fill=-1.5", 2},
     {"fattr:Attention", 1, "2,3,1,2 3,2,2 1,2,2 2 2,1,1,1?0,1 1#0.5!", "v_perm=0,2,1 multiplies=1", 2}, /* axes that stretch */
+    {"fattr:Attention", 1, "2,3,2 2,2,4 2,4,3 3,4 3,4 -", "scale=0.7", 2}, /* a factor */
+    {"fattr:Attention", 1, "2,3,2 2,2,4 2,4,3 4 2,1,4 1#2.5!", "multiplies=1", 2},
     {"InstanceNormalization", 6, "2,3,2,3 3 3", NULL},
     {"LayerNormalization", 17, "2,3,4 3,4 3,4", "axis=1"},
     {"LayerNormalization", 17, "3,5 5", "epsilon=0.1", 3},

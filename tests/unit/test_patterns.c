@@ -4,7 +4,9 @@
 #include "agree.h"
 #include "backend/rewrite.h"
 #include "backend/varied.h"
+#include "graph/plan.h"
 #include "kernels/kernels.h"
+#include "ops/table.h"
 
 #include <check.h>
 
@@ -142,26 +144,57 @@ static int32_t root_of_width(net *n, int32_t queries)
 /* Scores of every head, with whatever may be done to them, to weights. */
 static int32_t weights(net *n, int32_t scores, int32_t queries, bool scaled)
 {
-    const int64_t t = n->t, kind = pick(&n->b, 0, 4);
+    const int64_t t = n->t, kind = pick(&n->b, 0, 9);
     int32_t y;
     if (!scaled && pick(&n->b, 0, 1)) scores = op2(n, "Div", scores, root_of_width(n, queries));
     else if (!scaled) scores = pick(&n->b, 0, 1) ? op2(n, "Div", scores, scalar(n, 2)) : op2(n, "Mul", scores, scalar(n, 0.4f));
     if (kind == 1) scores = op2(n, "Add", scores, constant(&n->b, 2, (int64_t[]){t, t}, 0, 2));
     if (kind == 2) scores = op2(n, "Add", scores, constant(&n->b, 1, &t, 0, 2));
-    if (kind > 2) {
+    if (kind == 5) { /* as GPT-2 had it at first */
+        const int32_t product = op2(n, "Mul", scores, constant(&n->b, 2, (int64_t[]){t, t}, 1, 0.5f));
+        scores = op2(n, "Sub", product, constant(&n->b, 2, (int64_t[]){t, t}, 0, 2));
+    }
+    if (kind == 6) { /* which the shape of the scores decides */
+        node(&n->b, "Shape", 1, &scores, 0, &y);
+        scores = op2(n, "Add", scores, op2(n, "Expand", constant(&n->b, 1, &t, 0, 2), y));
+    }
+    if (kind == 7) scores = op2(n, "Add", op2(n, "Add", scores, constant(&n->b, 2, (int64_t[]){t, t}, 0, 1)), constant(&n->b, 1, &t, 0, 2));
+    if (kind == 8) scores = op2(n, "Add", scores, constant(&n->b, 1, &t, 0, 2)); /* what is kept of the sum */
+    if (kind == 3 || kind == 4 || kind > 7) {
         void *data;
         int32_t keep;
         ck_assert_int_eq(fa_edit_initialiser(&n->b.e, "causal", FA_BOOL, 2, (int64_t[]){t, t}, &keep, &data), FA_OK);
-        for (int64_t i = 0; i < t * t; i++) ((int64_t *)data)[i] = (i % t <= i / t) == (kind == 3);
+        for (int64_t i = 0; i < t * t; i++) ((int64_t *)data)[i] = (i % t <= i / t) == (kind != 4);
         const int32_t fill = scalar(n, pick(&n->b, 0, 1) ? -1e4f : -0.5f);
-        node(&n->b, "Where", 3, kind == 3 ? (int32_t[]){keep, scores, fill} : (int32_t[]){keep, fill, scores}, 0, &y);
-        scores = y;
+        node(&n->b, "Where", 3, kind != 4 ? (int32_t[]){keep, scores, fill} : (int32_t[]){keep, fill, scores}, 0, &y);
+        scores = kind == 9 ? op2(n, "Add", y, constant(&n->b, 1, &t, 0, 2)) : y;
     }
     const bool spoilt = spoil(n, scores);
     fa_node *made = node(&n->b, "Softmax", 1, &scores, 1, &y);
     set_int(made, 0, "axis", -1);
     n->expected[ATTENTION] += !spoilt && !spoil(n, y);
     return y;
+}
+
+static int32_t einsum(net *n, const char *equation, int32_t a, int32_t c)
+{
+    int32_t y;
+    fa_node *made = node(&n->b, "Einsum", 2, (int32_t[]){a, c}, 1, &y);
+    made->attr[0] = (fa_attr){.name = "equation", .kind = FA_ATTR_STRING, .count = (int64_t)strlen(equation), .s = equation};
+    return y;
+}
+
+/* Heads stay where they lie, [batch, t, heads, d]. */
+static int32_t by_einsum(net *n, int32_t x)
+{
+    const int64_t d = n->width / n->heads, apart[] = {0, 0, n->heads, d};
+    int32_t part[3];
+    for (int i = 0; i < 3; i++) part[i] = reshape(n, linear(n, x, n->width, n->width), 4, apart);
+    const bool scaled = pick(&n->b, 0, 1);
+    for (int i = 0; i < 2 && scaled; i++) part[i] = op2(n, "Mul", part[i], scalar(n, 0.7f));
+    const int32_t scores = pick(&n->b, 0, 1) ? einsum(n, "bihd,bjhd->bhij", part[0], part[1]) : einsum(n, " bjhd , bihd -> bhij", part[1], part[0]);
+    const int32_t y = einsum(n, "bhij,bjhd->bihd", weights(n, scores, part[0], scaled), part[2]);
+    return linear(n, reshape(n, y, 3, (int64_t[]){0, 0, n->width}), n->width, n->width);
 }
 
 /* Heads taken apart behind the batch: [batch, heads, t, d]. */
@@ -216,7 +249,8 @@ static fa_graph *transformer(const fa_graph *base, uint64_t seed, int64_t shape[
     y = op2(&n, "Add", y, constant(b, 2, (int64_t[]){n.t, n.width}, 0, 0.5f));
     for (int64_t block = pick(b, 1, 2); block > 0; block--) {
         const int32_t z = norm(&n, y);
-        y = op2(&n, "Add", y, pick(b, 0, 1) ? attention(&n, z) : sequence_first(&n, z));
+        const int64_t form = pick(b, 0, 2);
+        y = op2(&n, "Add", y, form == 0 ? attention(&n, z) : form == 1 ? sequence_first(&n, z) : by_einsum(&n, z));
         y = op2(&n, "Add", y, linear(&n, gelu(&n, linear(&n, norm(&n, y), n.width, 2 * n.width + 1)), 2 * n.width + 1, n.width));
     }
     fa_node *made = node(b, "ReduceMean", 1, &y, 2, &pooled);
@@ -237,14 +271,75 @@ static fa_graph *transformer(const fa_graph *base, uint64_t seed, int64_t shape[
 
 static void count_kinds(const fa_graph *g, int32_t logits, int count[KINDS])
 {
-    fa_graph *fused;
-    ck_assert_msg(fa_rewrite_patterns(g, &logits, 1, &fused) == FA_OK, "%s", fa_error_message());
+    fa_graph *joined, *fused;
+    ck_assert_msg(fa_rewrite_einsums(g, &joined) == FA_OK, "%s", fa_error_message());
+    ck_assert_msg(fa_rewrite_patterns(joined, &logits, 1, &fused) == FA_OK, "%s", fa_error_message());
     for (int k = 0; k < KINDS; k++) {
         count[k] = 0;
         for (int32_t n = 0; n < fused->n_node; n++) count[k] += strcmp(fused->node[n].op, kind_names[k]) == 0;
     }
     fa_graph_destroy(fused);
+    fa_graph_destroy(joined);
 }
+
+/* Which Einsums are a batch of matrix products. */
+START_TEST(products_by_einsum)
+{
+    static const struct {
+        const char *equation;
+        int products, turns;
+        int64_t a[3], b[3];
+    } cases[] = {{"bij,bjk->bik", 1, 0, {2, 3, 4}, {2, 4, 5}}, {"bij,bkj->bik", 1, 1, {2, 3, 4}, {2, 5, 4}}, {"ibj , jbk -> kib", 1, 3, {3, 2, 4}, {4, 2, 5}},
+                 {"bij,bjk->bki", 1, 2, {2, 3, 4}, {2, 4, 5}}, {"bij,bij->bij", 0, 0, {2, 3, 4}, {2, 3, 4}}, {"bij,bjk->ik", 0, 0, {2, 3, 4}, {2, 4, 5}},
+                 {"bij,bjk->bijk", 0, 0, {2, 3, 4}, {2, 4, 5}}, {"bij,bjk", 0, 0, {2, 3, 4}, {2, 4, 5}}, {"...ij,...jk->...ik", 0, 0, {2, 3, 4}, {2, 4, 5}},
+                 {"iij,ijk->ik", 0, 0, {3, 3, 4}, {3, 4, 5}}, {"bij,bjk,->bik", 0, 0, {2, 3, 4}, {2, 4, 5}}, {"->", 0, 0, {2, 3, 4}, {2, 4, 5}}};
+    fa_graph *base = empty_graph(context), *g, *joined;
+    net n = {.b = {.seed = 1}, .also = -1};
+    int32_t x[2], y;
+    ck_assert_int_eq(fa_edit_begin(base, &n.b.e), FA_OK);
+    for (int i = 0; i < 2; i++) ck_assert_int_eq(fa_edit_value(&n.b.e, "x", FA_FLOAT32, &x[i]), FA_OK);
+    y = einsum(&n, cases[_i].equation, x[0], x[1]);
+    n.b.e.graph->input = fa_arena_array(&n.b.e.graph->arena, 2, sizeof(int32_t));
+    n.b.e.graph->output = fa_arena_array(&n.b.e.graph->arena, 1, sizeof(int32_t));
+    memcpy(n.b.e.graph->input, x, sizeof x);
+    n.b.e.graph->output[0] = y;
+    n.b.e.graph->n_input = 2;
+    n.b.e.graph->n_output = 1;
+    ck_assert_int_eq(fa_edit_finish(&n.b.e, &g), FA_OK);
+    ck_assert_int_eq(fa_rewrite_einsums(g, &joined), FA_OK);
+    int products = 0, turns = 0;
+    for (int32_t k = 0; k < joined->n_node; k++) {
+        products += strcmp(joined->node[k].op, "MatMul") == 0;
+        turns += strcmp(joined->node[k].op, "Transpose") == 0;
+    }
+    ck_assert_msg(products == cases[_i].products && turns == cases[_i].turns, "%s: %d products, %d transpositions", cases[_i].equation, products, turns);
+    ck_assert_int_eq(joined->n_node, products ? products + turns : 1);
+    fa_graph *const both[] = {g, joined};
+    float made[2][64];
+    int64_t count = 0;
+    for (int k = 0; k < 2 && products; k++) {
+        fa_view view[2] = {{.dtype = FA_FLOAT32}, {.dtype = FA_FLOAT32}};
+        fa_plan *plan;
+        fa_run *run;
+        fa_view_set_shape(&view[0], 3, cases[_i].a);
+        fa_view_set_shape(&view[1], 3, cases[_i].b);
+        ck_assert_msg(fa_plan_create(&(fa_plan_request){.graph = both[k], .ops = &fa_op_table_f32, .inputs = view, .wanted = &y, .n_wanted = 1, .loss = -1}, &plan) == FA_OK, "%s",
+                      fa_error_message());
+        ck_assert_int_eq(fa_run_create(plan, context, &run), FA_OK);
+        for (int i = 0; i < 2; i++) fa_normal(5, (uint64_t)i, 0, view[i].count, fa_run_input(run, i));
+        fa_run_forward(run);
+        count = fa_run_value(run, y)->count;
+        ck_assert_int_le(count, 64);
+        memcpy(made[k], fa_run_value(run, y)->data, (size_t)count * sizeof(float));
+        fa_run_destroy(run);
+        fa_plan_destroy(plan);
+    }
+    for (int64_t i = 0; i < count; i++) ck_assert_float_eq_tol(made[0][i], made[1][i], 1e-5f);
+    fa_graph_destroy(joined);
+    fa_graph_destroy(g);
+    fa_graph_destroy(base);
+}
+END_TEST
 
 START_TEST(fused_equals_its_parts)
 {
@@ -334,6 +429,7 @@ int main(void)
     TCase *t = tcase_create("patterns");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 100);
+    tcase_add_loop_test(t, products_by_einsum, 0, 12);
     tcase_add_test(t, fused_equals_its_parts);
     tcase_add_test(t, fused_with_weights_that_move);
     suite_add_tcase(suite, t);

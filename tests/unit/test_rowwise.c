@@ -121,27 +121,27 @@ START_TEST(normalisation_and_its_gradient)
     for (int round = 0; round < 60; round++) {
         const int64_t rows = pick(1, 5), n = pick(1, 70);
         const float epsilon = 1e-5f;
-        const bool biased = pick(0, 1), add = pick(0, 1);
+        const bool biased = pick(0, 1), add = pick(0, 1), raw = pick(0, 1);
         float *x = numbers(rows * n, 2), *scale = numbers(n, 1), *bias = numbers(n, 1), *g = numbers(rows * n, 1), *before = numbers(rows * n, 1), *y = numbers(rows * n, 1),
               *gx = numbers(rows * n, 1), *gs = numbers(n, 1), *gb = numbers(n, 1);
         for (int k = 0; k < N_ISA; k++) {
             if (!fa_kernels_have(isas[k])) continue;
             const fa_rowwise *kernels = fa_rowwise_for(isas[k]);
             double want_s[70] = {0}, want_b[70] = {0};
-            kernels->normalise(rows, n, epsilon, x, scale, biased ? bias : NULL, y);
+            kernels->normalise(rows, n, raw, epsilon, x, scale, biased ? bias : NULL, y);
             memcpy(gx, before, (size_t)(rows * n) * sizeof *gx);
             memset(gs, 0, (size_t)n * sizeof *gs);
             memset(gb, 0, (size_t)n * sizeof *gb);
-            kernels->normalise_gradient(rows, n, epsilon, x, scale, g, gx, add, gs, round % 4 ? gb : NULL);
+            kernels->normalise_gradient(rows, n, raw, epsilon, x, scale, g, gx, add, gs, round % 4 ? gb : NULL);
             for (int64_t r = 0; r < rows; r++) {
                 const float *xr = x + r * n, *gr = g + r * n;
                 double mean = 0, variance = 0, sum = 0, moment = 0;
-                for (int64_t i = 0; i < n; i++) mean += xr[i] / (double)n;
+                for (int64_t i = 0; i < n && !raw; i++) mean += xr[i] / (double)n;
                 for (int64_t i = 0; i < n; i++) variance += (xr[i] - mean) * (xr[i] - mean) / (double)n;
                 const double inverse = 1 / sqrt(variance + (double)epsilon);
                 for (int64_t i = 0; i < n; i++) {
                     const double z = (xr[i] - mean) * inverse, h = gr[i] * (double)scale[i];
-                    sum += h / (double)n;
+                    sum += raw ? 0 : h / (double)n;
                     moment += h * z / (double)n;
                     want_s[i] += gr[i] * z;
                     want_b[i] += gr[i];
