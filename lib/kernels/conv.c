@@ -103,6 +103,7 @@ struct fa_conv {
     int64_t top, left, padded_h, padded_w; /* of the scratch image: its rows [0, top) and columns [0, left) are padding */
     int64_t group_floats;                  /* packed weights of one group */
     bool copies, depthwise;
+    bool gaps;                             /* there are phases whose outputs no kernel element reaches: three of four in a 1 x 1 data-gradient of stride 2 */
     bool vectors; /* depthwise, by kernels that need no copy */
     fa_isa isa;
     bool flat;                             /* images follow each other as rows of one grid do */
@@ -346,6 +347,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     c->padded_w = c->left + (high_x >= c->in_w ? high_x + 1 : c->in_w);
 
     for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, phase_of(&y, i / x.phases), phase_of(&x, i % x.phases), &room);
+    for (int32_t i = 0; i < n_phase; i++) c->gaps |= c->phase[i].grid.taps == 0;
     const fa_grid *f = &c->phase[0].grid;
     c->flat = n_phase == 1 && !c->copies && !c->vectors && f->in_row * f->rows == c->in_h * c->in_w * c->in_pixel && f->out_row * f->rows == c->out_h * c->out_w * c->out_pixel;
     return c;
@@ -394,6 +396,16 @@ static bool depthwise_multiplies(const fa_conv *c, const fa_conv_data *d)
     return c->vectors && d->slope.n_step == 1 && (d->slope.step->function == FA_STEP_RELU || d->slope.step->function == FA_STEP_HARD_SWISH);
 }
 
+/* Brings the outputs that no kernel element reaches to what they are to be, where that is nothing or what they were; false where the phases have to. */
+static bool fill_gaps(const fa_conv *c, const fa_conv_data *d, float *out)
+{
+    if (!c->gaps || d->bias) return false;
+    if (d->residual == d->out) return !d->relu && !d->slope.n_step;
+    if (d->residual) return false;
+    memset(out, 0, (size_t)(c->out_h * c->out_w * c->out_pixel) * sizeof *out);
+    return true;
+}
+
 /* One image, or all of them where they are flat; `image`: the number of the first. */
 static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
 {
@@ -405,9 +417,11 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
         in = d->scratch;
     }
     const float *mask = fa_slope_mask(&d->slope);
+    const bool filled = fill_gaps(c, d, d->out + image * image_out);
     for (int64_t group = 0; group < c->groups; group++)
         for (int32_t k = 0; k < c->n_phase; k++) {
             const phase *p = &c->phase[k];
+            if (filled && !p->grid.taps) continue;
             const int64_t out = image * image_out + p->out + group * c->out_c;
 #if FA_HAVE_AVX2
             if (c->vectors) {
