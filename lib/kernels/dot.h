@@ -17,6 +17,10 @@ typedef struct fa_dot_kernels {
     /* out[i * out_ld + q] += sum over layers l of weight[4 (n l + i) + q] * <one[i], four[q]> over the elements offset[l] ... offset[l + 1] - 1, in fp32, for n of 1 to `rows`.
      * What two more rows have there is fetched, for a call to come. Layers are added one by one: calls for some of them after the other give the bits of one call for all. */
     void (*weighted)(int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld);
+    /* y [n] = sum over j < m of x[j] a[j * ld ...], n a multiple of 16. */
+    void (*combine)(int64_t n, int64_t m, const float *a, int64_t ld, const float *x, float *y);
+    /* A step of conjugate gradients among what is held (1) or not (0): weight += a direction, residual -= a held product. Returns the residual's square. n a multiple of 16. */
+    float (*conjugate)(int64_t n, float a, const float *held, const float *direction, const float *product, float *weight, float *residual);
     /* y += a[0] x[0] + ... + a[3] x[3] */
     void (*add4)(int64_t n, const float a[4], const float *const x[4], float *y);
     /* A pass of greedy coordinate descent: g += a[0] row[0] + ... + a[3] row[3]; then at[q] = the index j = q (mod 4) whose coming step

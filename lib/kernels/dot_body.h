@@ -73,6 +73,47 @@ TARGET static void NAME(weighted)(int n, const float *const *one, const float *c
     }
 }
 
+/* `v` vectors of the sum, even and odd rows apart, so that enough additions overlap. */
+TARGET FA_INLINE void NAME(columns)(const int v, int64_t m, const float *a, int64_t ld, const float *x, float *y)
+{
+    vf s[4] = {{0}}, t[4] = {{0}};
+    int64_t j = 0;
+    for (; j + 2 <= m; j += 2, a += 2 * ld) {
+        const vf p = SPLAT_F(x[j]), q = SPLAT_F(x[j + 1]);
+        FA_UNROLL
+        for (int e = 0; e < v; e++) {
+            s[e] = FMA_F(p, LOAD_F(a + e * FLOATS), s[e]);
+            t[e] = FMA_F(q, LOAD_F(a + ld + e * FLOATS), t[e]);
+        }
+    }
+    if (j < m)
+        for (int e = 0; e < v; e++) s[e] = FMA_F(SPLAT_F(x[j]), LOAD_F(a + e * FLOATS), s[e]);
+    FA_UNROLL
+    for (int e = 0; e < v; e++) *(vf *)(y + e * FLOATS) = s[e] + t[e];
+}
+
+TARGET static void NAME(combine)(int64_t n, int64_t m, const float *a, int64_t ld, const float *x, float *y)
+{
+    int64_t i = 0;
+    for (; i + 4 * FLOATS <= n; i += 4 * FLOATS) NAME(columns)(4, m, a + i, ld, x, y + i);
+    for (; i + 2 * FLOATS <= n; i += 2 * FLOATS) NAME(columns)(2, m, a + i, ld, x, y + i);
+    for (; i < n; i += FLOATS) NAME(columns)(1, m, a + i, ld, x, y + i);
+}
+
+TARGET static float NAME(conjugate)(int64_t n, float a, const float *held, const float *direction, const float *product, float *weight, float *residual)
+{
+    const vf step = SPLAT_F(a), back = SPLAT_F(-a);
+    vf s = {0};
+    for (int64_t i = 0; i < n; i += FLOATS) {
+        const vf r = FMA_F(back * LOAD_F(held + i), LOAD_F(product + i), LOAD_F(residual + i));
+        *(vf *)(weight + i) = FMA_F(step, LOAD_F(direction + i), LOAD_F(weight + i));
+        *(vf *)(residual + i) = r;
+        s = FMA_F(r, r, s);
+    }
+    const plain_f sum = SUM4(s, s, s, s);
+    return sum[0];
+}
+
 TARGET static void NAME(add4)(int64_t n, const float a[4], const float *const x[4], float *y)
 {
     const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
@@ -236,6 +277,8 @@ static const fa_dot_kernels NAME(table) = {
     .name = LABEL,
     .rows = ROWS,
     .weighted = NAME(weighted),
+    .combine = NAME(combine),
+    .conjugate = NAME(conjugate),
     .add4 = NAME(add4),
     .descend4 = NAME(descend4),
     .columns4 = NAME(columns4),

@@ -18,7 +18,7 @@ void fa_cone_take(fa_cone *cone, int64_t n); /* from now on the first n referenc
 uint64_t fa_cone_bytes(int64_t n); /* at least what it holds, and near that for more than a few references */
 
 typedef struct fa_cone_work {
-    int64_t steps, rounds, active; /* coordinate steps, exact solves, weights that are not zero */
+    int64_t steps, rounds, active, conjugate; /* passes of coordinate descent, solves on a set, weights that are not zero, steps of conjugate gradients */
 } fa_cone_work;
 
 /* |s - sum_j w_j r_j|^2 in [0, 1] for the unit signature s whose couplings are c [n]. `without` >= 0: that reference is left out. w [n].

@@ -115,7 +115,7 @@ static void nothing(const fa_scores *s, uint32_t want, fa_scores_result *r)
     for (int32_t i = 0; i < FA_SCORE_COUNT; i++) r->score[i] = want & FA_WANT(i) ? i == FA_SCORE_CONE || i == FA_SCORE_SPAN : (double)NAN;
     if (r->cone_weight) memset(r->cone_weight, 0, (size_t)s->setup.n * sizeof *r->cone_weight);
     if (r->span_weight) memset(r->span_weight, 0, (size_t)s->setup.n * sizeof *r->span_weight);
-    r->cone_work = (fa_cone_work){0, 0, 0};
+    r->cone_work = (fa_cone_work){0, 0, 0, 0};
 }
 
 static void compute(fa_scores *s, const float *c, const float *concordance, int64_t without, uint32_t want, fa_scores_result *r)

@@ -161,7 +161,7 @@ static int64_t check(fa_wide *o, const float *c, int64_t without, int64_t m)
 double fa_wide_solve(fa_wide *o, const float *c, int64_t without, float *w, fa_cone_work *work)
 {
     int64_t n = o->rows.n, m, first = 0, solved = 0;
-    fa_cone_work spent = {0, 0, 0}, part;
+    fa_cone_work spent = {0, 0, 0, 0}, part;
     double score = 1;
     memset(o->inside, 0, (size_t)n);
     memset(w, 0, (size_t)n * sizeof *w);
@@ -172,7 +172,7 @@ double fa_wide_solve(fa_wide *o, const float *c, int64_t without, float *w, fa_c
         fa_cone_take(o->cone, m);
         score = fa_cone_solve(o->cone, o->c, -1, o->w, &part);
         solved = m;
-        spent = (fa_cone_work){spent.steps + part.steps, spent.rounds + part.rounds, part.active};
+        spent = (fa_cone_work){spent.steps + part.steps, spent.rounds + part.rounds, part.active, spent.conjugate + part.conjugate};
         int64_t wanting = check(o, c, without, m);
         if (!wanting) break;
         if (m + JOIN > o->most) m = solved = compact(o, m);
