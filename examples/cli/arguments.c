@@ -100,6 +100,14 @@ int32_t score_argument(const struct argp_state *state, const char *argument)
     usage_error(state, "there is no score '%s' (there are: %s)", argument, names);
 }
 
+int32_t signatures_argument(const struct argp_state *state, const char *argument)
+{
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    for (int32_t i = 0; i < 3; i++)
+        if (!strcmp(argument, names[i])) return i;
+    usage_error(state, "there are no signatures '%s' (there are: f32, bf16, int8)", argument);
+}
+
 void take_operand(const struct argp_state *state, operands *list, int most, const char *argument)
 {
     if (list->count == most) usage_error(state, "one argument too many: '%s'", argument);

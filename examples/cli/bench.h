@@ -20,7 +20,7 @@ typedef struct bench_times {
 } bench_times;
 
 /* `draw_cache`: as fa_scorer_options.draw_cache_bytes. */
-int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, uint64_t draw_cache, bench_times *out);
+int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, uint64_t draw_cache, int32_t signatures, bench_times *out);
 
 /* FLOPs of one input's forward pass, multiplications and additions of the layers with weights. */
 int bench_forward_flops(const session *s, const bench_inputs *inputs, int64_t batch, double *out);

@@ -83,7 +83,7 @@ static double median(double *values, int64_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-static int runner_create(runner *r, const session *s, const bench_inputs *inputs, int64_t batch, uint64_t draw_cache, pthread_barrier_t *start)
+static int runner_create(runner *r, const session *s, const bench_inputs *inputs, int64_t batch, uint64_t draw_cache, int32_t signatures, pthread_barrier_t *start)
 {
     *r = (runner){.s = s, .inputs = inputs, .batch = batch, .start = start};
     r->results = calloc((size_t)batch, sizeof *r->results);
@@ -95,6 +95,7 @@ static int runner_create(runner *r, const session *s, const bench_inputs *inputs
     fa_scorer_options_init(&options, sizeof options);
     options.max_batch = (int32_t)batch;
     options.draw_cache_bytes = draw_cache;
+    options.signatures = signatures;
     return fa_scorer_create(s->sketch, s->model, &options, &r->scorer) == FA_OK ? EXIT_DONE : say_failure();
 }
 
@@ -130,7 +131,7 @@ static int run_together(runner *runners, int32_t threads)
     return EXIT_DONE;
 }
 
-int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, uint64_t draw_cache, bench_times *out)
+int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32_t threads, uint64_t draw_cache, int32_t signatures, bench_times *out)
 {
     pthread_barrier_t start;
     runner *runners = calloc((size_t)threads, sizeof *runners);
@@ -140,7 +141,7 @@ int bench_run(const session *s, const bench_inputs *inputs, int64_t batch, int32
         return say_error("out of memory");
     }
     int code = EXIT_DONE;
-    for (int32_t i = 0; i < threads && code == EXIT_DONE; i++) code = runner_create(&runners[i], s, inputs, batch, draw_cache, &start);
+    for (int32_t i = 0; i < threads && code == EXIT_DONE; i++) code = runner_create(&runners[i], s, inputs, batch, draw_cache, signatures, &start);
     if (code == EXIT_DONE) code = run_together(runners, threads);
     if (code == EXIT_DONE) {
         runner *first = &runners[0];

@@ -40,6 +40,7 @@ int32_t loss_argument(const struct argp_state *state, const char *argument);
 
 /* The number of a score by its name, or a usage error that lists the names. */
 int32_t score_argument(const struct argp_state *state, const char *argument);
+int32_t signatures_argument(const struct argp_state *state, const char *argument); /* FA_SIGNATURES_... */
 
 /* The positional arguments of a command: at most `most` of them are taken down, more are a usage error. */
 typedef struct operands {

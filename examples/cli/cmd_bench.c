@@ -5,13 +5,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { KEY_JSON = 256, KEY_SKETCH, KEY_SHAPE, KEY_OUTPUT, KEY_CACHE };
+enum { KEY_JSON = 256, KEY_SKETCH, KEY_SHAPE, KEY_OUTPUT, KEY_CACHE, KEY_SIGNATURES };
 
 typedef struct bench {
     operands operands;
     session_options open;
     int64_t shape[FA_MAX_DIMS];
-    int32_t ndim, batch, threads;
+    int32_t ndim, batch, threads, signatures;
     uint64_t seed, draw_cache;
     bool json, shaped;
 } bench;
@@ -21,6 +21,7 @@ static const struct argp_option options[] = {
     {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
     {"batch", 'b', "N", 0, "Inputs per call (default 1)", 1},
     {"draw-cache", KEY_CACHE, "MB", 0, "Trace sketches, batch 1: memory of a scorer to keep draws ready in (default 0)", 1},
+    {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are held for couplings: f32, bf16 or int8 (default f32)", 1},
     {"threads", 't', "N", 0, "Threads, each with a scorer of its own (default 1)", 1},
     {"shape", KEY_SHAPE, "D,D,...", 0, "Shape of one input, e.g. 3,224,224 (default: as the model declares, open dimensions 1)", 1},
     {"seed", 's', "N", 0, "Seed of the made-up inputs (default 1)", 1},
@@ -63,6 +64,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_OUTPUT: c->open.output = arg; return 0;
     case KEY_CACHE: c->draw_cache = (uint64_t)(1e6 * real_argument(state, "--draw-cache", arg, 0, 1e9)); return 0;
     case 'b': c->batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
+    case KEY_SIGNATURES: c->signatures = signatures_argument(state, arg); return 0;
     case 't': c->threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
     case 's': c->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_SHAPE: parse_shape(c, arg, state); return 0;
@@ -162,7 +164,7 @@ int cmd_bench(int argc, char **argv)
     if (code == EXIT_DONE) code = bench_inputs_create(&s, c.batch, c.shaped ? c.shape : NULL, c.ndim, c.seed, &inputs);
     if (code == EXIT_DONE && !s.sketch) code = stand_in(&s, &c);
     if (code == EXIT_DONE) code = count_flops(&s, &inputs, &c, &flops, &planned);
-    if (code == EXIT_DONE) code = bench_run(&s, &inputs, c.batch, c.threads, c.draw_cache, &times);
+    if (code == EXIT_DONE) code = bench_run(&s, &inputs, c.batch, c.threads, c.draw_cache, c.signatures, &times);
     if (code == EXIT_DONE) code = print(&s, &c, &times, flops, planned);
     bench_inputs_destroy(&inputs);
     session_close(&s);

@@ -97,6 +97,7 @@ static int worker_create(const session *s, crew *c, worker *w)
     options.all_scores = c->how->all_scores;
     options.alpha = c->how->alpha;
     options.confidence = c->how->confidence;
+    options.signatures = c->how->signatures;
     options.want_residual = c->how->take != NULL;
     w->crew = c;
     w->results = calloc((size_t)c->how->batch, sizeof *w->results);

@@ -8,6 +8,7 @@
 
 typedef struct scoring {
     int32_t score, all_scores, batch, threads; /* batch, threads >= 1 */
+    int32_t signatures;                        /* FA_SIGNATURES_... */
     double alpha;                              /* 0: the library's default */
     double confidence;                         /* trace sketches; 0: use every draw */
     int32_t top;                               /* references to keep per input, those with the largest weights */

@@ -3,6 +3,7 @@
 
 #include "base/context.h"
 #include "base/error.h"
+#include "score/compact.h"
 
 #define CHEAP (FA_WANT(FA_SCORE_MEAN) | FA_WANT(FA_SCORE_CLASS) | FA_WANT(FA_SCORE_TOPK))
 
@@ -32,6 +33,7 @@ void fa_scorer_free(fa_scorer *s)
     fa_team_end(s);
     fa_scorer_plans_end(s);
     fa_levels_end(&s->levels);
+    fa_compact_destroy(c, s->compact);
     fa_program_destroy(s->varied);
     fa_delete(c, s->loss);
     fa_delete(c, s->column);
@@ -84,6 +86,9 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
     if (!(o->confidence >= 0 && o->confidence < 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: %g is not between 0 and 1", o->confidence);
     if (o->confidence > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: a gradient sketch has no draws to stop before");
     if (o->draw_cache_bytes > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.draw_cache_bytes: a gradient sketch has no draws to keep");
+    if (o->signatures < FA_SIGNATURES_F32 || o->signatures > FA_SIGNATURES_INT8)
+        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.signatures: %d is none of FA_SIGNATURES_...", o->signatures);
+    if (o->signatures && sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.signatures: a trace sketch has its signatures as they are");
     const bool host = sketch->body->options.loss == FA_LOSS_HOST;
     if (host && !o->output_gradient)
         return fa_fail(FA_ERR_STATE, "fa_scorer_options.output_gradient: is NULL; the sketch was built under the loss 'host', and the gradient at the output is the host's to give");
@@ -113,6 +118,7 @@ static fa_status fill(fa_scorer *s)
     if (b->trace) FA_TRY(fa_trace_program(s->network, b->trace, &s->varied));
     FA_TRY(fa_scorer_plans_begin(s));
     FA_TRY(fa_levels_begin(&s->levels, s->sketch, s->options.max_batch, s->want, s->options.score, s->options.alpha, s->options.confidence));
+    if (s->compact || s->shared) fa_scorer_whole(s)->judge->references.compact = s->shared ? s->shared : s->compact;
     FA_TRY(fill_trace(s));
     s->inputs = fa_new_array(s->context, (size_t)(b->n_input + FA_ASIDES), sizeof *s->inputs);
     s->predicted = fa_new_array(s->context, n, sizeof *s->predicted);
@@ -126,15 +132,18 @@ static fa_status fill(fa_scorer *s)
     return FA_OK;
 }
 
-fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out)
+fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, const fa_compact *shared, fa_scorer **out)
 {
     fa_scorer_options o = *options;
     FA_TRY(check_options(sketch, &o));
     fa_scorer *s = fa_new(sketch->context, sizeof *s);
     if (!s) return FA_ERR_MEMORY;
-    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o),
+    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o), .shared = shared,
                      .smallest = o.max_batch - o.max_batch / 4, .timing = {.struct_size = sizeof s->timing}};
-    fa_status status = o.threads > 1 ? fa_team_begin(s) : fill(s);
+    const fa_space space = fa_body_space(sketch->body);
+    const fa_rows rows = fa_body_rows(sketch->body);
+    fa_status status = o.signatures && !shared ? fa_compact_create(s->context, &space, &rows, o.signatures, &s->compact) : FA_OK;
+    if (status == FA_OK) status = o.threads > 1 ? fa_team_begin(s) : fill(s);
     if (status != FA_OK) {
         fa_scorer_free(s);
         return status;

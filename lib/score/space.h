@@ -19,12 +19,21 @@ typedef struct fa_space {
     const int64_t *offset; /* [n_layer + 1]: block l is elements offset[l] ... offset[l + 1] - 1 of a row */
 } fa_space;
 
+/* Blocks in fewer bits (score/compact.h). */
+typedef struct fa_compact {
+    int32_t format;        /* FA_SIGNATURES_..., not FA_SIGNATURES_F32 */
+    const uint16_t *bf16;  /* [n, offset[n_layer]] */
+    const int8_t *i8;      /* [n, offset[n_layer]] */
+    const float *scale;    /* [n, n_layer] what the integers of a block are multiplied by */
+} fa_compact;
+
 /* Signatures as fa_space_normalise() leaves them. */
 typedef struct fa_rows {
     int64_t n;
     const float *block; /* [n, offset[n_layer]] */
     const float *share; /* [n, n_layer]; > 0 exactly where the block is nonzero */
     const float *tau;   /* [n] 1 / sqrt(nonzero blocks), or 0: from fa_space_tau() */
+    const fa_compact *compact; /* what fa_space_couplings() reads instead of `block` where these are the references; NULL: `block` */
     const int64_t *pick; /* [n] which rows these are, for fa_space_couplings(); NULL: the first n */
 } fa_rows;
 

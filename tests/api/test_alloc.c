@@ -100,6 +100,7 @@ static fa_status whole_life(counter *c, const char *path, const float *images)
     fa_scorer_options so;
     fa_scorer_options_init(&so, sizeof so);
     so.alpha = 0.5;
+    so.signatures = FA_SIGNATURES_INT8;
     if (s == FA_OK) s = fa_scorer_create(read, model, &so, &scorer);
     if (s == FA_OK) s = fa_score(scorer, &x, 1, &result);
     fa_scorer_destroy(scorer);

@@ -54,7 +54,7 @@ typedef struct bench {
     const fa_dot_kernels *kernels;
     fa_rows x, r;
     fa_scores *scores;
-    float *gram, *factor, *c, *w, scratch[28 * LAYERS];
+    float *gram, *factor, *c, *w, scratch[32 * LAYERS];
     int64_t at;
     double active;
 } bench;

@@ -3,13 +3,16 @@
 #include "base/rng.h"
 #include "kernels/normal.h"
 #include "score/aggregate.h"
+#include "base/half.h"
 #include "score/cholesky.h"
+#include "score/compact.h"
 #include "score/conformal.h"
 #include "score/scores.h"
 #include "score/space.h"
 #include "score/span.h"
 
 #include <check.h>
+#include <fattr/score.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +65,7 @@ typedef struct fixture {
     float x[N * MAX_D], r[R * MAX_D], x_share[N * L], r_share[R * L], x_tau[N], r_tau[R];
     int32_t x_kind[N];
     fa_rows xs, rs;
-    float gram[R * R], factor[R * R], scratch[28 * L];
+    float gram[R * R], factor[R * R], scratch[32 * L];
 } fixture;
 
 static fixture *fixture_new(int32_t blocks, int32_t kernels)
@@ -208,7 +211,7 @@ START_TEST(same_bits)
     static const int64_t offset[] = {0, 7, 40, 296, 1113, 1120};
     fa_space space = {.n_layer = 5, .blocks = _i, .offset = offset};
     int64_t n = 150, d = offset[5];
-    float *block = normal(n * d), *share = memory(sizeof(float) * (size_t)n * 5), *tau = memory(sizeof(float) * (size_t)n), scratch[28 * 5];
+    float *block = normal(n * d), *share = memory(sizeof(float) * (size_t)n * 5), *tau = memory(sizeof(float) * (size_t)n), scratch[32 * 5];
     memset(block + 5 * d, 0, sizeof(float) * (size_t)d);
     for (int64_t i = 0; i < n; i++) fa_space_normalise(&space, block + i * d, share + i * 5);
     fa_space_tau(&space, n, share, tau);
@@ -243,6 +246,60 @@ START_TEST(same_bits)
     free(block);
     free(share);
     free(tau);
+}
+END_TEST
+
+/* Signatures in fewer bits: couplings are those of what the bits say, whatever layers' sizes are, near those of the signatures, and a batch has the bits of single inputs. */
+START_TEST(compact)
+{
+    static const int64_t offset[] = {0, 7, 40, 296, 1113, 1120};
+    static const int32_t formats[] = {FA_SIGNATURES_BF16, FA_SIGNATURES_INT8};
+    enum { n_layer = 5, inputs = 9 };
+    fa_space space = {.n_layer = n_layer, .blocks = _i, .offset = offset};
+    int64_t n = pick(20, 70), d = offset[n_layer], all = n + inputs;
+    float *block = normal(all * d), *share = memory(sizeof(float) * (size_t)(all * n_layer)), *tau = memory(sizeof(float) * (size_t)all), *said = memory(sizeof(float) * (size_t)(n * d));
+    float *got = memory(sizeof(float) * (size_t)(inputs * n)), *want = memory(sizeof(float) * (size_t)(inputs * n)), *whole = memory(sizeof(float) * (size_t)(inputs * n)), scratch[32 * n_layer];
+    memset(block + 5 * d, 0, 296 * sizeof(float)); /* a reference without some layers, and one without any */
+    memset(block + 6 * d, 0, sizeof(float) * (size_t)d);
+    for (int64_t i = 0; i < all; i++) fa_space_normalise(&space, block + i * d, share + i * n_layer);
+    fa_space_tau(&space, all, share, tau);
+    fa_rows r = {.n = n, .block = block, .share = share, .tau = tau}, x = {.n = inputs, .block = block + n * d, .share = share + n * n_layer, .tau = tau + n}, bits = r;
+    for (int f = 0; f < 2; f++) {
+        fa_compact *c;
+        ck_assert_int_eq(fa_compact_create(context, &space, &r, formats[f], &c), FA_OK);
+        for (int64_t j = 0; j < n; j++)
+            for (int32_t l = 0; l < n_layer; l++)
+                for (int64_t e = j * d + offset[l]; e < j * d + offset[l + 1]; e++) {
+                    said[e] = f ? (float)c->i8[e] * c->scale[j * n_layer + l] : fa_float_from_bfloat16(c->bf16[e]);
+                    near(said[e], block[e], f ? 0.0041 : 0.002, "element", j, e);
+                }
+        bits.compact = c;
+        for (int k = 0; k < 2; k++) {
+            const fa_dot_kernels *kernels = fa_dot_kernels_for(sets[k]);
+            fa_rows decoded = r, one = x;
+            decoded.block = said;
+            fa_space_couplings(&space, kernels, &x, &bits, got, n, scratch);
+            fa_space_couplings(&space, kernels, &x, &decoded, want, n, scratch);
+            fa_space_couplings(&space, kernels, &x, &r, whole, n, scratch);
+            for (int64_t i = 0; i < inputs; i++)
+                for (int64_t j = 0; j < n; j++) {
+                    near(got[i * n + j], want[i * n + j], 1e-6, "coupling", i, j);
+                    near(got[i * n + j], whole[i * n + j], f ? 4e-3 : 1e-3, "coupling in full", i, j);
+                }
+            one.n = 1;
+            one.pick = &(int64_t){4};
+            fa_space_couplings(&space, kernels, &one, &bits, want, n, scratch);
+            ck_assert(memcmp(want, got + 4 * n, sizeof(float) * (size_t)n) == 0);
+        }
+        fa_compact_destroy(context, c);
+    }
+    free(block);
+    free(share);
+    free(tau);
+    free(said);
+    free(got);
+    free(want);
+    free(whole);
 }
 END_TEST
 
@@ -502,6 +559,7 @@ int main(void)
     tcase_add_test(t, residuals);
     tcase_add_test(t, scale);
     tcase_add_loop_test(t, same_bits, 0, 3);
+    tcase_add_loop_test(t, compact, 0, 3);
     tcase_add_test(t, cone_is_optimal);
     tcase_add_test(t, cone_special);
     tcase_add_test(t, cone_beyond_capacity);

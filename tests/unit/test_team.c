@@ -171,6 +171,37 @@ START_TEST(same_bits)
 }
 END_TEST
 
+/* Signatures in fewer bits, of which threads share one copy: near those in full, with the same bits for any number of threads. */
+START_TEST(signatures)
+{
+    bench b = open_bench(context, false);
+    fa_scorer *whole = scorer_of(&b, N, 1), *few[2];
+    fa_result x[N], y[N];
+    OK(score(&b, whole, x, N));
+    for (int32_t format = FA_SIGNATURES_BF16; format <= FA_SIGNATURES_INT8; format++) {
+        fa_scorer_options o;
+        fa_scorer_options_init(&o, sizeof o);
+        o.max_batch = N;
+        o.want_residual = 1;
+        o.signatures = format;
+        for (o.threads = 1; o.threads < 3; o.threads++) OK(fa_scorer_create(b.sketch, b.model, &o, &few[o.threads - 1]));
+        compare(&b, few[0], few[1], N);
+        OK(score(&b, few[1], y, N));
+        bool differs = false;
+        for (int64_t i = 0; i < N; i++) {
+            ck_assert_msg(fabs(x[i].score - y[i].score) < 0.01, "input %lld: %.9g and %.9g", (long long)i, x[i].score, y[i].score);
+            differs = differs || x[i].score != y[i].score;
+        }
+        ck_assert(differs);
+        for (int t = 0; t < 2; t++) fa_scorer_destroy(few[t]);
+        o.signatures = format == FA_SIGNATURES_BF16 ? -1 : 3;
+        FAILS(fa_scorer_create(b.sketch, b.model, &o, &few[0]), FA_ERR_ARGUMENT, "none of FA_SIGNATURES_");
+    }
+    fa_scorer_destroy(whole);
+    close_bench(&b);
+}
+END_TEST
+
 START_TEST(errors)
 {
     bench b = open_bench(context, false);
@@ -250,6 +281,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 200);
     tcase_add_loop_test(t, same_bits, 0, 2);
+    tcase_add_test(t, signatures);
     tcase_add_test(t, errors);
     tcase_add_loop_test(t, executor, 0, 2);
     suite_add_tcase(s, t);

@@ -74,7 +74,7 @@ static void compare(int32_t kernels, int64_t n, float common, int32_t blocks, do
 {
     const fa_dot_kernels *k = fa_dot_kernels_for(kernels);
     signatures r = make(1, n, common, blocks), x = make(2, 6, common, blocks);
-    float *gram = malloc((size_t)(n * n) * sizeof *gram), *c = malloc((size_t)(6 * n) * sizeof *c), *w = malloc((size_t)(2 * n) * sizeof *w), scratch[28 * LAYERS];
+    float *gram = malloc((size_t)(n * n) * sizeof *gram), *c = malloc((size_t)(6 * n) * sizeof *c), *w = malloc((size_t)(2 * n) * sizeof *w), scratch[32 * LAYERS];
     fa_cone *dense;
     fa_wide *wide;
     OK(fa_space_gram(context, &r.space, k, &r.rows, NULL, gram));
@@ -122,7 +122,7 @@ START_TEST(a_part)
     const fa_dot_kernels *k = fa_dot_kernels_for(FA_KERNELS_FAST);
     signatures all = make(1, n, 1, FA_BLOCKS_BOTH), some = make(1, n, 1, FA_BLOCKS_BOTH), x = make(2, 4, 1, FA_BLOCKS_BOTH);
     int64_t pick[500];
-    float c[500], w[2][500], scratch[28 * LAYERS];
+    float c[500], w[2][500], scratch[32 * LAYERS];
     for (int64_t i = 0; i < few; i++) {
         pick[i] = (i * 7) % n;
         memcpy(some.block + i * offset[LAYERS], all.block + pick[i] * offset[LAYERS], (size_t)offset[LAYERS] * sizeof(float));
@@ -158,7 +158,7 @@ START_TEST(more_than_the_working_set)
     const int64_t n = 2000;
     const fa_dot_kernels *k = fa_dot_kernels_for(FA_KERNELS_FAST);
     signatures r = make(1, n, 4, FA_BLOCKS_BOTH), x = make(2, 2, 40, FA_BLOCKS_BOTH);
-    float *gram = malloc((size_t)(n * n) * sizeof *gram), *c = malloc((size_t)n * sizeof *c), *w = malloc((size_t)n * sizeof *w), scratch[28 * LAYERS];
+    float *gram = malloc((size_t)(n * n) * sizeof *gram), *c = malloc((size_t)n * sizeof *c), *w = malloc((size_t)n * sizeof *w), scratch[32 * LAYERS];
     fa_cone *dense;
     fa_wide *wide;
     OK(fa_space_gram(context, &r.space, k, &r.rows, NULL, gram));

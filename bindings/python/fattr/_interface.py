@@ -92,7 +92,7 @@ fa_status fa_refset_get_id(const fa_refset *refset, int64_t index, int64_t *id);
 fa_status fa_refset_get_label(const fa_refset *refset, int64_t index, int64_t *label);
 fa_status fa_refset_digest(const fa_refset *refset, uint8_t digest[16]);
 typedef struct fa_scorer fa_scorer;
-typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; int64_t plan_cache; int32_t threads; } fa_scorer_options;
+typedef struct fa_scorer_options { size_t struct_size; int32_t max_batch; int32_t score; int32_t all_scores; double alpha; int32_t want_residual; double confidence; uint64_t draw_cache_bytes; fa_output_gradient output_gradient; void *output_gradient_user; int64_t plan_cache; int32_t threads; int32_t signatures; } fa_scorer_options;
 void fa_scorer_options_init(fa_scorer_options *options, size_t size);
 typedef struct fa_result { double score; double p_value; int32_t flagged; int32_t no_signal; int64_t predicted; double confidence; double scores[FA_SCORE_COUNT]; const float *couplings; const float *weights; const float *residual; int64_t reference_count; int64_t signature_length; int64_t draws; } fa_result;
 fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const fa_scorer_options *options, fa_scorer **out);
@@ -184,6 +184,9 @@ CONSTANTS = {
     "FA_LOSS_HOST": 8,
     "FA_LOSS_COUNT": 9,
     "FA_DIGEST_SIZE": 16,
+    "FA_SIGNATURES_F32": 0,
+    "FA_SIGNATURES_BF16": 1,
+    "FA_SIGNATURES_INT8": 2,
     "FA_BLOCKS_BOTH": 0,
     "FA_BLOCKS_PLAIN": 1,
     "FA_BLOCKS_LAYER_UNIT": 2,

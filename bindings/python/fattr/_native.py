@@ -27,6 +27,7 @@ def _numbers(prefix: str, between: str = "_") -> Dict[str, int]:
 SCORES = _numbers("FA_SCORE_")
 BLOCKS = _numbers("FA_BLOCKS_", "-")
 SUBSETS = _numbers("FA_SUBSET_")
+SIGNATURES = _numbers("FA_SIGNATURES_")
 LOSSES = _numbers("FA_LOSS_", "-")
 KERNELS = _numbers("FA_KERNELS_")
 SAMPLERS = _numbers("FA_SAMPLER_")

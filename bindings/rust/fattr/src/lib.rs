@@ -52,7 +52,7 @@ pub use metrics::{detection_metrics, DetectionMetrics};
 pub use model::{Layer, Model, ModelInfo, ModelOptions, Node, Tensor, Value};
 pub use monitor::{Monitor, MonitorState};
 pub use refset::RefSet;
-pub use scorer::{Batch, Explanation, Explanations, Score, Scored, Scorer, ScorerOptions, Timing};
+pub use scorer::{Batch, Explanation, Explanations, Score, Scored, Scorer, ScorerOptions, Signatures, Timing};
 pub use sketch::{Blocks, Reference, Sketch, SketchInfo, SketchLayer, SketchOptions};
 pub use trace::{BatchNorm, Sampler, Storage, TraceOptions};
 

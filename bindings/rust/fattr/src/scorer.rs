@@ -7,6 +7,18 @@ use fattr_sys as sys;
 use std::mem::{size_of, zeroed};
 use std::ptr::{null_mut, NonNull};
 
+/// How a scorer holds the references' signatures for its couplings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Signatures {
+    /// As the sketch has them.
+    F32 = sys::FA_SIGNATURES_F32,
+    /// A copy in bfloat16.
+    Bf16 = sys::FA_SIGNATURES_BF16,
+    /// A copy in 8-bit integers, with a scale for each layer.
+    Int8 = sys::FA_SIGNATURES_INT8,
+}
+
 /// The scores. All: higher = more anomalous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
@@ -89,6 +101,11 @@ impl ScorerOptions {
     /// Threads that share the inputs of a batch, at most half of `max_batch`; gradient sketches only; default 1.
     pub fn threads(mut self, threads: i32) -> Self {
         self.raw.threads = threads;
+        self
+    }
+    /// How references are held for couplings (gradient sketches); default [`Signatures::F32`].
+    pub fn signatures(mut self, signatures: Signatures) -> Self {
+        self.raw.signatures = signatures as i32;
         self
     }
     /// Computes the residual (with cone and span).
