@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Inputs run together between two of the sums over the whole batch that re-estimated BatchNormalization takes: enough for the kernels, few enough for the second-level cache. */
+enum { SLICE = 16 };
+
 /* The engine that runs graphs: a plan on the program's operators, and a run of it. */
 typedef struct executor {
     const fa_program_graph *network; /* the program's that this pass runs */
@@ -115,7 +118,7 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     FA_TRY(fa_pass_input_views(p, r, g, &inputs));
     fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = wanted, .n_wanted = n_wanted,
                                .loss = e->n_tap || p->gradient ? program->logits : -1, .tap = taps, .tap_input = tap_input, .n_tap = e->n_tap,
-                               .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0};
+                               .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0, .slice = trains(p) ? SLICE : 0};
     FA_TRY(fa_plan_create(&request, &e->plan));
     const fa_view *output = fa_plan_value(e->plan, program->logits);
     FA_TRY(fa_head_fit(r->loss, output, p->batch, g->value[program->logits].name, output->data != NULL, &p->head));

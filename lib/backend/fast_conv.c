@@ -92,16 +92,33 @@ static fa_status gemm_prepare(fa_op_setup *s)
     return finish(s, &g, x->count / last);
 }
 
+/* Elements of an image. */
+static int64_t size_in(const conv *c)
+{
+    return c->geometry.c * c->geometry.h * c->geometry.w;
+}
+
+static int64_t size_out(const conv *c)
+{
+    return c->geometry.out * c->geometry.oh * c->geometry.ow;
+}
+
+static const float *from(const fa_view *view, int64_t first)
+{
+    return view ? (const float *)view->data + first : NULL;
+}
+
 static void forward(const fa_op_call *call)
 {
     const conv *c = call->params;
+    const int64_t first = call->first * size_out(c);
     fa_conv_run(c->forward, &(fa_conv_data){
-                                .n = c->n,
-                                .in = call->in[FA_FAST_X]->data,
+                                .n = call->rows ? call->rows : c->n,
+                                .in = from(call->in[FA_FAST_X], call->first * size_in(c)),
                                 .packed = call->in[FA_FAST_PACKED]->data,
-                                .bias = call->in[FA_FAST_BIAS] ? call->in[FA_FAST_BIAS]->data : NULL,
-                                .residual = call->in[FA_FAST_RESIDUAL] ? call->in[FA_FAST_RESIDUAL]->data : NULL,
-                                .out = call->out[0]->data,
+                                .bias = from(call->in[FA_FAST_BIAS], 0),
+                                .residual = from(call->in[FA_FAST_RESIDUAL], first),
+                                .out = (float *)call->out[0]->data + first,
                                 .relu = c->relu,
                                 .scratch = call->scratch,
                             });
@@ -112,13 +129,19 @@ static fa_slope slope_of(const conv *c, const fa_op_call *call)
 {
     static const fa_chain_step relu = {FA_STEP_RELU, 0, 0};
     const fa_op_call *function = fa_op_slope(call, FA_FAST_X);
-    if (function) return (fa_slope){1, &relu, function->out[0]->data};
-    return (fa_slope){c->chain.n_step, c->chain.step, c->chain.n_step ? call->in[FA_FAST_BEFORE]->data : NULL};
+    const int64_t first = call->first * size_in(c);
+    if (function) return (fa_slope){1, &relu, from(function->out[0], first)};
+    return (fa_slope){c->chain.n_step, c->chain.step, c->chain.n_step ? from(call->in[FA_FAST_BEFORE], first) : NULL};
 }
 
+/* Begins a gradient with zeros: of what is summed over the batch with the first images. */
 static void clear(const fa_op_call *call, int32_t input)
 {
-    if (call->grad_in[input] && !call->accumulate[input]) memset(call->grad_in[input], 0, (size_t)call->in[input]->count * sizeof(float));
+    const int64_t count = call->in[input] ? call->in[input]->count : 0, row = call->rows && count ? count / call->in[input]->dim[0] : 0;
+    const bool sum = input == FA_FAST_BIAS || input == FA_FAST_WEIGHT;
+    if (!call->grad_in[input] || call->accumulate[input] || (sum && call->first)) return;
+    if (sum || !call->rows) memset(call->grad_in[input], 0, (size_t)count * sizeof(float));
+    else memset((float *)call->grad_in[input] + fa_op_first(call, call->short_in, input) * row, 0, (size_t)(call->rows * row) * sizeof(float));
 }
 
 static void backward(const fa_op_call *call)
@@ -129,13 +152,18 @@ static void backward(const fa_op_call *call)
     const fa_slope slope = slope_of(c, call);
     const int32_t x = c->chain.n_step ? FA_FAST_BEFORE : FA_FAST_X; /* nothing else reads what is before a chain: its gradient is not added to */
     float *gx = call->grad_in[x], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
+    const int64_t n = call->rows ? call->rows : c->n;
+    const bool passes = gr && gr != g; /* the residual's gradient lies elsewhere */
     for (int32_t i = 0; i < FA_FAST_INPUTS; i++)
         if (!g || i == FA_FAST_BIAS || i == FA_FAST_WEIGHT) clear(call, i);
     if (!g) return;
+    g += fa_op_first(call, call->short_out, 0) * size_out(c);
+    if (gx) gx += fa_op_first(call, call->short_in, x) * size_in(c);
+    if (gr) gr += fa_op_first(call, call->short_in, FA_FAST_RESIDUAL) * size_out(c);
     if (gw)
         fa_weights_run(fa_kernels_isa(), geometry, &(fa_weights_data){
-                                                       .n = c->n,
-                                                       .in = call->in[FA_FAST_X]->data,
+                                                       .n = n,
+                                                       .in = from(call->in[FA_FAST_X], call->first * size_in(c)),
                                                        .d = g,
                                                        .stride_out = c->stride_out,
                                                        .stride_in = c->stride_in,
@@ -143,14 +171,14 @@ static void backward(const fa_op_call *call)
                                                        .gradient = gw,
                                                        .scratch = call->scratch,
                                                    });
-    if (gb) fa_weights_bias(c->n * geometry->oh * geometry->ow, geometry->out, g, gb);
+    if (gb) fa_weights_bias(n * geometry->oh * geometry->ow, geometry->out, g, gb);
     if (gx && c->turned) {
         fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = c->n, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
                                                          .add = call->accumulate[x], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
         fa_slope_apply(&slope, 0, c->n * geometry->c, gx);
     } else if (gx)
         fa_conv_run(c->gradient, &(fa_conv_data){
-                                     .n = c->n,
+                                     .n = n,
                                      .in = g,
                                      .packed = call->in[FA_FAST_PACKED_GRADIENT]->data,
                                      .residual = call->accumulate[x] ? gx : NULL,
@@ -158,7 +186,7 @@ static void backward(const fa_op_call *call)
                                      .slope = slope,
                                      .scratch = call->scratch,
                                  });
-    if (gr && gr != g) fa_copy_or_add(call->in[FA_FAST_RESIDUAL]->count, g, gr, call->accumulate[FA_FAST_RESIDUAL]);
+    if (passes) fa_copy_or_add(n * size_out(c), g, gr, call->accumulate[FA_FAST_RESIDUAL]);
 }
 
 typedef struct packing {
@@ -188,18 +216,18 @@ static void pack_forward(const fa_op_call *call)
     fa_conv_pack(&p->geometry, p->direction, call->in[0]->data, p->stride_out, p->stride_in, 1, call->out[0]->data);
 }
 
-#define FAST(name_, prepare_)                                                                                                                            \
+#define FAST(name_, prepare_, ...)                                                                                                                          \
     {                                                                                                                                                    \
         .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES,                                           \
         .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X | 1u << FA_FAST_BEFORE,                                                               \
         .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT | 1u << FA_FAST_BEFORE,                                                        \
         .first_for = 1u << FA_FAST_WEIGHT, .slopes = 1u << FA_FAST_X, .hands_on = 1u << FA_FAST_RESIDUAL, .prepare = prepare_, .forward = forward,       \
-        .backward = backward                                                                                                                             \
+        .backward = backward, __VA_ARGS__                                                                                                                \
     }
 
 const fa_op fa_fast_ops_conv[] = {
-    FAST("ConvNhwc", conv_prepare),
-    FAST("GemmFast", gemm_prepare),
+    FAST("ConvNhwc", conv_prepare, .cut_in = 1u << FA_FAST_X | 1u << FA_FAST_RESIDUAL | 1u << FA_FAST_BEFORE, .cut_out = 1),
+    FAST("GemmFast", gemm_prepare, .cut_out = 0),
     {.name = "PackConv", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_STOPS, .prepare = pack_prepare, .forward = pack_forward},
     {0},
 };

@@ -70,9 +70,27 @@ static fa_status relu_prepare(fa_op_setup *s)
     return FA_R(fa_op_set)(&s->out[0], s->in[0]->dtype, s->in[0]->ndim, s->in[0]->dim);
 }
 
+/* Elements of a row of the batch, where a call does not do all. */
+static int64_t row_of(const fa_op_call *call)
+{
+    return call->rows ? call->in[0]->count / call->in[0]->dim[0] : 0;
+}
+
+static void relu_forward(const fa_op_call *call)
+{
+    const int64_t row = row_of(call), at = call->first * row;
+    fa_copy_or_add(row ? call->rows * row : call->in[0]->count, (const float *)call->in[0]->data + at, (float *)call->out[0]->data + at, false);
+}
+
 static void relu_backward(const fa_op_call *call)
 {
-    if (!no_gradient(call)) fa_relu_gradient(call->in[0]->count, call->out[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+    const int64_t row = row_of(call), n = row ? call->rows * row : call->in[0]->count;
+    const float *y = (const float *)call->out[0]->data + call->first * row, *g = call->grad_out[0];
+    float *gx = call->grad_in[0];
+    if (!gx) return;
+    gx += fa_op_first(call, call->short_in, 0) * row;
+    if (g) fa_relu_gradient(n, y, g + fa_op_first(call, call->short_out, 0) * row, gx, call->accumulate[0]);
+    else if (!call->accumulate[0]) memset(gx, 0, (size_t)n * sizeof *gx);
 }
 
 /* Patches that do not overlap: images [n, c, oh * kh + ..., ow * kw + ...] as [n, oh, ow, c * kh * kw], each patch in the order of a convolution's weights. */
@@ -132,7 +150,8 @@ const fa_op fa_fast_ops_layout[] = {
     FAST("ToNchw", 0, 0, to_nchw_prepare, transpose_forward, transpose_backward),
     FAST("ToNhwcFlat", FA_OP_VIEW, 0, to_nhwc_prepare, same_forward, same_backward),
     FAST("ToNchwFlat", FA_OP_VIEW, 0, to_nchw_prepare, same_forward, same_backward),
-    FAST("ReluDone", FA_OP_VIEW | FA_OP_FUNCTION, 1, relu_prepare, same_forward, relu_backward),
+    {.name = "ReluDone", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES | FA_OP_VIEW | FA_OP_FUNCTION, .back_out = 1,
+     .prepare = relu_prepare, .forward = relu_forward, .backward = relu_backward, .cut_in = 1, .cut_out = 1},
     FAST("Patches", 0, 0, patches_prepare, patches_forward, patches_backward),
     {0},
 };

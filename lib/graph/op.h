@@ -15,7 +15,8 @@ typedef struct fa_op_setup {
     fa_view *out;             /* to be given dtype and shape (fa_view_set_shape); an unwanted output may be given a shape too */
     fa_arena *arena;          /* for `params`; lives as long as the plan */
     void *params;             /* set by prepare: what forward and backward need beside the shapes */
-    size_t scratch;           /* bytes forward or backward need for a call, FA_ALIGN-aligned; set by prepare */
+    size_t scratch;           /* bytes forward or backward need for a call, FA_ALIGN-aligned; set by prepare. Where the batch is cut into slices an operator that reduces
+                                 has them to itself, and finds what the reduction left there */
     double flops;             /* of forward, multiply and add counted apart; 0 (default) for what is not worth counting */
 } fa_op_setup;
 
@@ -27,6 +28,8 @@ typedef struct fa_op_call {
     int32_t n_in, n_out;
     const fa_view *const *in; /* NULL where absent; in backward `data` holds contents only where back_in / back_out ask for them */
     const fa_view *const *out;
+    int64_t first, rows;      /* operators with `cut_out` alone: do rows first ... first + rows - 1 of the leading dimension; rows 0: do all */
+    uint32_t short_in, short_out; /* bit i: the gradient of input, output i has these rows alone and begins with them (fa_op_first()) */
     /* backward alone */
     void *const *grad_in;         /* [n_in] fa_real arrays shaped like the inputs; NULL where no gradient is wanted */
     const void *const *grad_out;  /* [n_out] fa_real arrays; NULL: zero */
@@ -57,6 +60,12 @@ typedef struct fa_op {
     uint32_t first_for;   /* not 0: backward reads input 0 only where it is asked for the gradient at one of these inputs */
     uint32_t slopes;      /* bit i: backward honours fa_op_slope() of input i */
     uint32_t hands_on;    /* bit i: the gradient at input i is the one at output 0 and may lie there: nothing is to be done where grad_in[i] == grad_out[0]. With FA_OP_OVERWRITES */
+    /* Operators that can do a slice of the batch at a time, slice after slice. Of inputs and outputs with these bits, and of their gradients, a call with rows has to do with those
+     * rows alone. Other inputs are read as a whole; other outputs are whole when the last slice is done, and gradients of other inputs are sums over slices, begun where
+     * first is 0. cut_out 0: the operator cannot */
+    uint32_t cut_in, cut_out;
+    void (*reduce_forward)(const fa_op_call *call); /* what forward wants of all rows before it does any (sums over the batch): called for all slices first, and */
+    void (*reduce_backward)(const fa_op_call *call); /* forward, backward with rows for all slices then; with rows 0 they do both. NULL: nothing */
 } fa_op;
 
 /* Families of operators, NULL-terminated; each family is an array that ends with name NULL. */
@@ -76,6 +85,12 @@ static inline bool fa_op_bit(uint32_t mask, int32_t i)
 static inline const fa_op_call *fa_op_slope(const fa_op_call *call, int32_t i)
 {
     return call->slope ? call->slope[i] : NULL;
+}
+
+/* The row of the gradient of input or output i, as `mask` is short_in or short_out, that is the first of a call's. */
+static inline int64_t fa_op_first(const fa_op_call *call, uint32_t mask, int32_t i)
+{
+    return fa_op_bit(mask, i) ? 0 : call->first;
 }
 
 /* The entry for a node, or NULL. A node of a newer operator set than any entry knows takes the entry whose `until` is FA_OPSET_ANY. */

@@ -154,7 +154,7 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
         s->folded = true;
         return fold(p, node, s, &e, setup.scratch);
     }
-    if (setup.scratch > p->scratch_bytes) p->scratch_bytes = setup.scratch;
+    s->scratch = setup.scratch;
     for (int32_t o = 0; o < node->n_out; o++)
         if (node->out[o] >= 0)
             p->needs_grad[node->out[o]] = ((varies && !(s->op->flags & FA_OP_STOPS)) || s->tap >= 0) && fa_dtype_is_real(p->view[node->out[o]].dtype);
@@ -317,6 +317,7 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
     p->grad_root = fa_arena_array(&p->arena, values, sizeof(int32_t));
     if (!needed || !p->view || !p->step || !p->needs_grad || !p->active || !p->forward || !p->backward || !p->wrt || !p->grad_root) return FA_ERR_MEMORY;
     p->loss = r->loss;
+    p->slice = r->slice;
     p->n_wrt = r->n_wrt;
     for (int32_t i = 0; i < r->n_wrt; i++) p->wrt[i] = r->wrt[i];
     for (int32_t v = 0; v < g->n_value; v++) p->grad_root[v] = v;
@@ -334,6 +335,7 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
     drop_unread(p, r, needed);
     split_forward(p, p->backward);
     FA_TRY(plan_backward(p));
+    FA_TRY(fa_plan_schedule(p));
     return fa_plan_place(p, r->wanted, r->n_wanted);
 }
 

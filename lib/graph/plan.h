@@ -28,6 +28,8 @@ typedef struct fa_plan_request {
     int32_t n_tap;
     const int32_t *wrt;         /* values whose gradient can be read after backward: inputs or initialisers (gradient checks, samplers) */
     int32_t n_wrt;
+    int64_t slice;              /* not 0: consecutive steps that can are run together on so many rows of the batch at a time, whose tensors then stay in the cache. What is summed
+                                   over the batch is summed slice by slice */
 } fa_plan_request;
 
 /* FA_ERR_UNSUPPORTED lists every node without an operator at once; FA_ERR_SHAPE and others name the node. */

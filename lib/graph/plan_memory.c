@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-/* A tensor's stay in the arena: from step `first` to step `last`, inclusive. Forward steps are 1 ... F, backward steps F + 1 ... F + B; inputs and
- * initialisers that vary arrive at 0, the loss gradient at F. The first n_prepare steps are not repeated by every pass. */
+/* A tensor's stay in the arena: from stretch `first` to stretch `last`, inclusive. Forward stretches are 1 ... F, backward ones F + 1 ... F + B; inputs and
+ * initialisers that vary arrive at 0, the loss gradient at F. The first n_prepare stretches, a step each, are not repeated by every pass. */
 typedef struct stay {
     size_t size, *offset;
     int32_t first, last;
@@ -70,36 +70,37 @@ static void find_views(fa_plan *p)
     }
 }
 
-static void use(const fa_plan *p, int32_t *first, int32_t *last, int32_t v, int32_t time)
+/* In stretches from `begin` to `end`. */
+static void use(const fa_plan *p, int32_t *first, int32_t *last, int32_t v, int32_t begin, int32_t end)
 {
     if (v < 0 || p->view[v].data || !p->view[v].dtype) return;
     v = p->root[v];
-    if (first[v] < 0) first[v] = time;
-    if (last[v] < time) last[v] = time;
+    if (first[v] < 0) first[v] = begin;
+    if (last[v] < end) last[v] = end;
 }
 
 /* What a node's own backward reads of its inputs and outputs. */
-static void use_ends(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t time, bool reads_first)
+static void use_ends(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t begin, int32_t end, bool reads_first)
 {
     const fa_node *node = &p->graph->node[n];
     const fa_op *op = p->step[n].op;
     for (int32_t i = 0; i < node->n_in; i++)
-        if (fa_op_bit(op->back_in, i) && (i || reads_first)) use(p, first, last, node->in[i], time);
+        if (fa_op_bit(op->back_in, i) && (i || reads_first)) use(p, first, last, node->in[i], begin, end);
     for (int32_t o = 0; o < node->n_out; o++)
-        if (fa_op_bit(op->back_out, o)) use(p, first, last, node->out[o], time);
+        if (fa_op_bit(op->back_out, o)) use(p, first, last, node->out[o], begin, end);
 }
 
-static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t time)
+static void use_in_backward(const fa_plan *p, int32_t *first, int32_t *last, int32_t n, int32_t begin, int32_t end)
 {
     const fa_node *node = &p->graph->node[n];
     const fa_step *s = &p->step[n];
-    if (s->tap >= 0) use(p, first, last, node->in[s->tap_input], time);
+    if (s->tap >= 0) use(p, first, last, node->in[s->tap_input], begin, end);
     if (!s->run_backward) return;
     bool reads_first = !s->op->first_for;
     for (int32_t i = 0; i < node->n_in; i++) reads_first |= fa_op_bit(s->op->first_for, i) && s->want_grad[i];
-    use_ends(p, first, last, n, time, reads_first);
+    use_ends(p, first, last, n, begin, end, reads_first);
     for (int32_t i = 0; s->slope && i < node->n_in; i++)
-        if (s->slope[i] >= 0) use_ends(p, first, last, s->slope[i], time, true);
+        if (s->slope[i] >= 0) use_ends(p, first, last, s->slope[i], begin, end, true);
 }
 
 /* What fa_run_prepare() leaves behind stays while passes come and go; an initialiser that only it reads is read where the caller has it. */
@@ -123,6 +124,29 @@ static fa_status pin_prepared(fa_plan *p, int32_t *first, int32_t *last, int32_t
     return FA_OK;
 }
 
+/* Where the batch is cut, what a reduction leaves behind must outlast the steps between it and the rest of its node. */
+static bool keeps_scratch(const fa_plan *p, const fa_step *s)
+{
+    return p->slice && (s->op->reduce_forward || s->op->reduce_backward);
+}
+
+/* Behind the tensors: those that nodes have to themselves, then the one that all others share. */
+static fa_status place_scratch(fa_plan *p)
+{
+    size_t shared = 0;
+    for (int32_t k = 0; k < p->n_forward; k++) {
+        fa_step *s = &p->step[p->forward[k]];
+        const size_t size = (s->scratch + FA_ALIGN - 1) & ~(size_t)(FA_ALIGN - 1);
+        s->scratch_offset = p->arena_bytes;
+        if (!keeps_scratch(p, s)) shared = size > shared ? size : shared;
+        else if (!fa_add_size(p->arena_bytes, size, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
+    }
+    for (int32_t k = 0; k < p->n_forward; k++)
+        if (!keeps_scratch(p, &p->step[p->forward[k]])) p->step[p->forward[k]].scratch_offset = p->arena_bytes;
+    if (!fa_add_size(p->arena_bytes, shared, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
+    return FA_OK;
+}
+
 fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
 {
     const fa_graph *g = p->graph;
@@ -139,34 +163,35 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
     for (size_t i = 0; i < values; i++) p->offset[i] = p->grad_offset[i] = p->kept_offset[i] = FA_NOWHERE;
     find_views(p);
 
-    int32_t end = p->n_forward + p->n_backward + 1;
-    for (int32_t i = 0; i < g->n_input; i++) use(p, first, last, g->input[i], 0);
+    const int32_t behind = p->forwards.n_stretch, end = behind + p->backwards.n_stretch + 1;
+    for (int32_t i = 0; i < g->n_input; i++) use(p, first, last, g->input[i], 0, 0);
     for (int32_t k = 0; k < p->n_forward; k++) {
-        const fa_node *node = &g->node[p->forward[k]];
+        const int32_t n = p->forward[k], from = p->forwards.begin[n] + 1, to = p->forwards.end[n] + 1;
+        const fa_node *node = &g->node[n];
         for (int32_t i = 0; i < node->n_in; i++)
-            if (!fa_op_bit(p->step[p->forward[k]].op->back_only, i)) use(p, first, last, node->in[i], k + 1);
-        for (int32_t o = 0; o < node->n_out; o++) use(p, first, last, node->out[o], k + 1);
+            if (!fa_op_bit(p->step[n].op->back_only, i)) use(p, first, last, node->in[i], from, to);
+        for (int32_t o = 0; o < node->n_out; o++) use(p, first, last, node->out[o], from, to);
     }
-    if (p->loss >= 0) use(p, first, last, p->loss, p->n_forward);
-    if (p->loss >= 0 && p->active[p->loss]) grad_first[p->loss] = p->n_forward;
+    if (p->loss >= 0) use(p, first, last, p->loss, behind, behind);
+    if (p->loss >= 0 && p->active[p->loss]) grad_first[p->loss] = behind;
     for (int32_t k = 0; k < p->n_backward; k++) {
-        int32_t time = p->n_forward + 1 + k;
-        const fa_node *node = &g->node[p->backward[k]];
-        const fa_step *s = &p->step[p->backward[k]];
-        use_in_backward(p, first, last, p->backward[k], time);
+        const int32_t n = p->backward[k], from = behind + 1 + p->backwards.begin[n], to = behind + 1 + p->backwards.end[n];
+        const fa_node *node = &g->node[n];
+        const fa_step *s = &p->step[n];
+        use_in_backward(p, first, last, n, from, to);
         for (int32_t o = 0; o < node->n_out; o++)
-            if (node->out[o] >= 0 && p->active[node->out[o]]) grad_last[p->grad_root[node->out[o]]] = time;
+            if (node->out[o] >= 0 && p->active[node->out[o]]) grad_last[p->grad_root[node->out[o]]] = to;
         for (int32_t i = 0; i < node->n_in; i++)
             if (s->want_grad[i]) {
                 const int32_t root = p->grad_root[node->in[i]];
-                if (grad_first[root] < 0) grad_first[root] = time;
-                if (grad_last[root] < time) grad_last[root] = time;
+                if (grad_first[root] < 0) grad_first[root] = from;
+                if (grad_last[root] < to) grad_last[root] = to;
             }
     }
-    for (int32_t i = 0; i < n_wanted; i++) use(p, first, last, wanted[i], end);
+    for (int32_t i = 0; i < n_wanted; i++) use(p, first, last, wanted[i], end, end);
     for (int32_t i = 0; i < p->n_wrt; i++) {
         if (!p->needs_grad[p->wrt[i]]) continue;
-        if (grad_first[p->wrt[i]] < 0) grad_first[p->wrt[i]] = p->n_forward;
+        if (grad_first[p->wrt[i]] < 0) grad_first[p->wrt[i]] = behind;
         grad_last[p->wrt[i]] = end;
     }
     FA_TRY(pin_prepared(p, first, last, end));
@@ -177,7 +202,11 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         if (first[v] < 0 && grad_first[v] < 0) continue;
         if (!padded_size(p, &p->view[v], &size)) return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", g->value[v].name);
         if (first[v] >= 0) stays[n++] = (stay){size, &p->offset[v], first[v], last[v]};
-        if (grad_first[v] >= 0) stays[n++] = (stay){size, &p->grad_offset[v], grad_first[v], grad_last[v] > grad_first[v] ? grad_last[v] : grad_first[v]};
+        if (grad_first[v] < 0) continue;
+        fa_view slice = p->view[v];
+        if (p->short_grad[v] && p->slice < slice.dim[0]) slice.count = slice.count / slice.dim[0] * p->slice;
+        if (!padded_size(p, &slice, &size)) return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", g->value[v].name);
+        stays[n++] = (stay){size, &p->grad_offset[v], grad_first[v], grad_last[v] > grad_first[v] ? grad_last[v] : grad_first[v]};
     }
     size_t sum = 0;
     for (int32_t i = 0; i < n; i++)
@@ -189,8 +218,5 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
             p->kept_offset[v] = p->kept_offset[p->root[v]];
         }
     for (int32_t v = 0; v < g->n_value; v++) p->grad_offset[v] = p->grad_offset[p->grad_root[v]];
-    p->scratch_offset = p->arena_bytes;
-    p->scratch_bytes = (p->scratch_bytes + FA_ALIGN - 1) & ~(size_t)(FA_ALIGN - 1);
-    if (!fa_add_size(p->arena_bytes, p->scratch_bytes, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
-    return FA_OK;
+    return place_scratch(p);
 }

@@ -11,6 +11,7 @@ typedef struct fa_step {
     const fa_op *op;
     void *params;
     double flops;
+    size_t scratch, scratch_offset;
     bool required;      /* something wanted depends on it */
     bool folded;        /* its outputs are constants of the plan */
     bool skip_forward;  /* a view: its output lies where its input lies */
@@ -22,6 +23,26 @@ typedef struct fa_step {
     bool *zero;         /* [n_in] zero the gradient before this node's backward */
     int32_t *slope;     /* [n_in] the function whose derivative it multiplies that gradient by, a node, or -1; NULL: none */
 } fa_step;
+
+/* A node's turn in a pass: its reduction over the batch (op->reduce_forward or reduce_backward), or what comes behind, or both as one. */
+typedef struct fa_turn {
+    int32_t node;
+    bool reduce;
+} fa_turn;
+
+/* Turns first ... end - 1, run together on `rows` of the batch's `all` rows at a time; all and rows 0: one turn, run on the whole of it. */
+typedef struct fa_stretch {
+    int32_t first, end;
+    int64_t all, rows;
+} fa_stretch;
+
+/* The order of a forward or backward pass. */
+typedef struct fa_schedule {
+    fa_turn *turn;
+    fa_stretch *stretch;
+    int32_t n_turn, n_stretch;
+    int32_t *begin, *end; /* [n_node] the stretches in which a node has its first and its last turn */
+} fa_schedule;
 
 struct fa_plan {
     fa_arena arena;
@@ -37,6 +58,9 @@ struct fa_plan {
     int32_t n_forward, n_prepare;
     int32_t *backward;  /* nodes to visit or run backward, in order */
     int32_t n_backward;
+    fa_schedule forwards, backwards; /* the same in stretches; preparing steps are one each */
+    int64_t slice;
+    bool *short_grad;   /* [n_value] the gradient is made and used up within slices of one stretch, and has place for one slice */
     int32_t loss;
     int32_t *wrt;
     int32_t n_wrt;
@@ -46,7 +70,7 @@ struct fa_plan {
     size_t *grad_offset;
     size_t *kept_offset; /* [n_value] in a copy of what fa_run_prepare() leaves behind; FA_NOWHERE for what does not belong to it */
     size_t kept_bytes;
-    size_t scratch_offset, scratch_bytes, arena_bytes;
+    size_t arena_bytes;
     double flops_forward, flops_backward;
 };
 
@@ -54,6 +78,9 @@ static inline size_t fa_plan_element_bytes(const fa_plan *plan, const fa_view *v
 {
     return fa_dtype_is_real(view->dtype) ? plan->ops->real_size : sizeof(int64_t);
 }
+
+/* plan_slices.c: p->forwards, p->backwards and p->short_grad. */
+fa_status fa_plan_schedule(fa_plan *plan);
 
 /* plan_memory.c: lifetimes to offsets. `wanted` as in the request. */
 fa_status fa_plan_place(fa_plan *plan, const int32_t *wanted, int32_t n_wanted);

@@ -62,18 +62,21 @@ static void **wire(fa_run *r, int32_t n, void **ends)
     const fa_view **in = (const fa_view **)ends, **out = in + node->n_in;
     void **grad_in = ends + node->n_in + node->n_out;
     const void **grad_out = (const void **)(grad_in + node->n_in);
+    uint32_t short_in = 0, short_out = 0; /* nodes with such gradients have few ends */
     for (int32_t i = 0; i < node->n_in; i++) {
         int32_t v = node->in[i];
+        if (v >= 0 && p->short_grad[v]) short_in |= 1u << i;
         in[i] = v >= 0 ? &r->view[v] : NULL;
         grad_in[i] = s->want_grad && s->want_grad[i] ? r->grad[v] : NULL;
     }
     for (int32_t o = 0; o < node->n_out; o++) {
         int32_t v = node->out[o];
+        if (v >= 0 && p->short_grad[v]) short_out |= 1u << o;
         out[o] = v >= 0 ? &r->view[v] : NULL;
         grad_out[o] = v >= 0 && p->active[v] ? r->grad[v] : NULL;
     }
-    r->call[n] = (fa_op_call){.node = node, .params = s->params, .scratch = r->arena + p->scratch_offset, .n_in = node->n_in, .n_out = node->n_out,
-                              .in = in, .out = out, .grad_in = grad_in, .grad_out = grad_out, .accumulate = s->accumulate};
+    r->call[n] = (fa_op_call){.node = node, .params = s->params, .scratch = r->arena + s->scratch_offset, .n_in = node->n_in, .n_out = node->n_out,
+                              .in = in, .out = out, .short_in = short_in, .short_out = short_out, .grad_in = grad_in, .grad_out = grad_out, .accumulate = s->accumulate};
     ends += 2 * (node->n_in + node->n_out);
     if (!s->slope) return ends;
     const fa_op_call **slope = (const fa_op_call **)ends;
@@ -134,12 +137,30 @@ void fa_run_set(fa_run *run, int32_t v, const void *data)
     else memcpy(view->data, data, (size_t)view->count * fa_plan_element_bytes(p, view));
 }
 
-static void run_steps(fa_run *run, int32_t k, int32_t end)
+/* A node's call, set to the slice of a stretch that begins at row `at`. */
+static const fa_op_call *slice(fa_run *run, const fa_stretch *s, int32_t n, int64_t at)
+{
+    run->call[n].first = at;
+    run->call[n].rows = s->all - at < s->rows ? s->all - at : s->rows;
+    return &run->call[n];
+}
+
+static void forward_slice(fa_run *run, const fa_stretch *s, int64_t at)
 {
     const fa_plan *p = run->plan;
+    for (const fa_turn *t = p->forwards.turn + s->first; t < p->forwards.turn + s->end; t++) {
+        const fa_step *step = &p->step[t->node];
+        if (!step->skip_forward) (t->reduce ? step->op->reduce_forward : step->op->forward)(slice(run, s, t->node, at));
+    }
+}
+
+static void forward_stretches(fa_run *run, int32_t k, int32_t end)
+{
     for (; k < end; k++) {
-        const fa_step *s = &p->step[p->forward[k]];
-        if (!s->skip_forward) s->op->forward(&run->call[p->forward[k]]);
+        const fa_stretch *s = &run->plan->forwards.stretch[k];
+        int64_t at = 0;
+        do forward_slice(run, s, at);
+        while ((at += s->rows) < s->all);
     }
 }
 
@@ -164,12 +185,12 @@ void fa_run_use(fa_run *run, const void *kept)
 void fa_run_prepare(fa_run *run)
 {
     if (run->elsewhere) point_kept(run, NULL);
-    run_steps(run, 0, run->plan->n_prepare);
+    forward_stretches(run, 0, run->plan->n_prepare);
 }
 
 void fa_run_forward(fa_run *run)
 {
-    run_steps(run, run->plan->n_prepare, run->plan->n_forward);
+    forward_stretches(run, run->plan->n_prepare, run->plan->forwards.n_stretch);
 }
 
 const fa_view *fa_run_value(const fa_run *run, int32_t value)
@@ -187,20 +208,30 @@ static void clear(fa_run *run, int32_t v)
     memset(run->grad[v], 0, (size_t)run->view[v].count * run->plan->ops->real_size);
 }
 
+static void backward_slice(fa_run *run, const fa_stretch *s, int64_t at, fa_tap_visit visit, void *user)
+{
+    const fa_plan *p = run->plan;
+    for (const fa_turn *t = p->backwards.turn + s->first; t < p->backwards.turn + s->end; t++) {
+        const fa_step *step = &p->step[t->node];
+        const fa_op_call *call = slice(run, s, t->node, at);
+        if (step->tap >= 0 && call->grad_out[0]) visit(user, step->tap, run, call->grad_out[0]); /* a tapped node is never cut */
+        if (!step->run_backward) continue;
+        for (int32_t i = 0; i < call->n_in && !at && !t->reduce; i++)
+            if (step->zero[i]) clear(run, call->node->in[i]);
+        (t->reduce ? step->op->reduce_backward : step->op->backward)(call);
+    }
+}
+
 void fa_run_backward(fa_run *run, fa_tap_visit visit, void *user)
 {
     const fa_plan *p = run->plan;
     for (int32_t i = 0; i < p->n_wrt; i++)
         if (run->grad[p->wrt[i]] && !p->active[p->wrt[i]]) clear(run, p->wrt[i]);
-    for (int32_t k = 0; k < p->n_backward; k++) {
-        int32_t n = p->backward[k];
-        const fa_step *s = &p->step[n];
-        const fa_op_call *call = &run->call[n];
-        if (s->tap >= 0 && call->grad_out[0]) visit(user, s->tap, run, call->grad_out[0]);
-        if (!s->run_backward) continue;
-        for (int32_t i = 0; i < call->n_in; i++)
-            if (s->zero[i]) clear(run, call->node->in[i]);
-        s->op->backward(call);
+    for (int32_t k = 0; k < p->backwards.n_stretch; k++) {
+        const fa_stretch *s = &p->backwards.stretch[k];
+        int64_t at = 0;
+        do backward_slice(run, s, at, visit, user);
+        while ((at += s->rows) < s->all);
     }
 }
 

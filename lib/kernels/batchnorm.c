@@ -14,11 +14,12 @@
 enum { SPAN = 64, BLOCK = 64 };
 
 /* Blocks are merged by the pairwise update of Chan, Golub and LeVeque (1979), so that a mean far from 0 costs no digits. */
-VECTORS void fa_batchnorm_statistics(int64_t n, int64_t channels, const float *x, float *mean, float *variance)
+VECTORS void fa_batchnorm_statistics(int64_t before, int64_t n, int64_t channels, const float *x, double *mean, double *squares)
 {
     for (int64_t c0 = 0; c0 < channels; c0 += SPAN) {
         const int64_t width = channels - c0 < SPAN ? channels - c0 : SPAN;
-        double whole[SPAN] = {0}, squares[SPAN] = {0};
+        double *whole = mean + c0, *apart = squares + c0;
+        for (int64_t c = 0; c < width && !before; c++) whole[c] = apart[c] = 0;
         for (int64_t p0 = 0; p0 < n; p0 += BLOCK) {
             const int64_t count = n - p0 < BLOCK ? n - p0 : BLOCK;
             const float *from = x + p0 * channels + c0;
@@ -31,16 +32,12 @@ VECTORS void fa_batchnorm_statistics(int64_t n, int64_t channels, const float *x
                     const float e = from[p * channels + c] - sum[c];
                     square[c] += e * e;
                 }
-            const double share = (double)count / (double)(p0 + count);
+            const double share = (double)count / (double)(before + p0 + count);
             for (int64_t c = 0; c < width; c++) {
                 const double step = (double)sum[c] - whole[c];
                 whole[c] += step * share;
-                squares[c] += (double)square[c] + step * step * (double)p0 * share;
+                apart[c] += (double)square[c] + step * step * (double)(before + p0) * share;
             }
-        }
-        for (int64_t c = 0; c < width; c++) {
-            mean[c0 + c] = (float)whole[c];
-            variance[c0 + c] = (float)(squares[c] / (double)n);
         }
     }
 }
@@ -68,7 +65,6 @@ VECTORS void fa_batchnorm_sums(int64_t n, int64_t channels, const float *x, cons
 {
     for (int64_t c0 = 0; c0 < channels; c0 += SPAN) {
         const int64_t width = channels - c0 < SPAN ? channels - c0 : SPAN;
-        for (int64_t c = c0; c < c0 + width; c++) sum[c] = moment[c] = 0;
         for (int64_t p0 = 0; p0 < n; p0 += BLOCK) {
             float s[SPAN] = {0}, m[SPAN] = {0};
             for (int64_t p = p0; p < n && p < p0 + BLOCK; p++)
