@@ -199,21 +199,38 @@ TARGET static void NAME(normalise_gradient)(int64_t rows, int64_t n, bool raw, f
 #undef GRADIENT
 }
 
-#define R2 0.70710678118654752440f     /* 1 / sqrt(2) */
 #define R2PI 0.79788456080286535588f   /* sqrt(2 / pi) */
 #define R_2PI 0.39894228040143267794f  /* 1 / sqrt(2 pi) */
 #define CUBE 0.044715f
 #define HALF SPLAT_F(0.5f)
 #define ONE SPLAT_F(1.0f)
 
+/* The normal distribution function, and *e = exp(-x^2 / 2), of which the tail beyond |x| is a multiple: a polynomial in 1 / (1 + 0.31 |x|) that minimises the greatest
+ * error of the tail, 2e-8, a third of what rounding makes. */
+FA_INLINE TARGET vf NAME(normal)(vf x, vf *e)
+{
+    const vf t = ONE / FMA_F(SPLAT_F(0.31f), NAME(magnitude)(x), ONE);
+    vf p = FMA_F(SPLAT_F(-0.14075869473f), t, SPLAT_F(0.59242477274f));
+    p = FMA_F(p, t, SPLAT_F(-0.41466494737f));
+    p = FMA_F(p, t, SPLAT_F(0.41159340732f));
+    p = FMA_F(p, t, SPLAT_F(0.04181477758f));
+    p = FMA_F(p, t, SPLAT_F(0.00959070336f));
+    *e = NAME(exp)(-HALF * x * x);
+    const vf tail = *e * p;
+    return SELECT(x < SPLAT_F(0.0f), tail, ONE - tail);
+}
+
 FA_INLINE TARGET vf NAME(gelu_erf)(vf x)
 {
-    return HALF * x * (ONE + NAME(erf)(x * SPLAT_F(R2)));
+    vf e;
+    return x * NAME(normal)(x, &e);
 }
 
 FA_INLINE TARGET vf NAME(gelu_erf_slope)(vf x)
 {
-    return FMA_F(x * SPLAT_F(R_2PI), NAME(exp)(-HALF * x * x), HALF * (ONE + NAME(erf)(x * SPLAT_F(R2))));
+    vf e;
+    const vf under = NAME(normal)(x, &e);
+    return FMA_F(x * SPLAT_F(R_2PI), e, under);
 }
 
 FA_INLINE TARGET vf NAME(gelu_angle)(vf x)
@@ -256,9 +273,9 @@ static void NAME(all_gelu)(int64_t n, bool tanh, const float *x, float *y)
 
 TARGET static void NAME(gelu_gradient)(int64_t n, bool tanh, const float *x, const float *g, float *gx, bool add)
 {
-    if (!add) memset(gx, 0, (size_t)n * sizeof *gx);
-#define ERF_SLOPE(LOAD, STORE, i, rest) STORE(gx, FMA_F(LOAD(g, rest), NAME(gelu_erf_slope)(LOAD(x, rest)), LOAD(gx, rest)), rest);
-#define TANH_SLOPE(LOAD, STORE, i, rest) STORE(gx, FMA_F(LOAD(g, rest), NAME(gelu_tanh_slope)(LOAD(x, rest)), LOAD(gx, rest)), rest);
+#define BEFORE(LOAD, rest) (add ? LOAD(gx, rest) : SPLAT_F(0.0f))
+#define ERF_SLOPE(LOAD, STORE, i, rest) STORE(gx, FMA_F(LOAD(g, rest), NAME(gelu_erf_slope)(LOAD(x, rest)), BEFORE(LOAD, rest)), rest);
+#define TANH_SLOPE(LOAD, STORE, i, rest) STORE(gx, FMA_F(LOAD(g, rest), NAME(gelu_tanh_slope)(LOAD(x, rest)), BEFORE(LOAD, rest)), rest);
     if (tanh) OVER(n, TANH_SLOPE);
     else OVER(n, ERF_SLOPE);
 }
@@ -285,7 +302,6 @@ static const fa_rowwise NAME(table) = {
 #undef STORE_WHOLE
 #undef LOAD_REST
 #undef STORE_REST
-#undef R2
 #undef R2PI
 #undef R_2PI
 #undef CUBE
@@ -297,6 +313,7 @@ static const fa_rowwise NAME(table) = {
 #undef EXP
 #undef TANH
 #undef ERF
+#undef BEFORE
 #undef ERF_SLOPE
 #undef TANH_SLOPE
 #include "kernels/vectors_end.h"
