@@ -44,15 +44,6 @@ static bool is_one_of(const fa_node *node, const char *const *ops)
     return false;
 }
 
-/* Of those that rewrites make. */
-static bool is_function(const fa_node *node)
-{
-    static const char *const ops[] = {"ReluDone", "Chain", "ChainPassed", NULL};
-    for (const char *const *op = ops; *op; op++)
-        if (strcmp(node->op, *op) == 0) return true;
-    return false;
-}
-
 static int64_t first(const follow *f, const fa_view *out)
 {
     return out->ndim > 0 && out->dim[0] == f->batch ? out->count / f->batch : FA_BATCH_UNKNOWN;
@@ -186,7 +177,7 @@ static int64_t output_step(const follow *f, const fa_node *node, const fa_view *
     if (!plain && strcmp(node->op, "Attention") == 0) return attended(f, node, in, step, out);
     if (!plain && strcmp(node->op, "GemmFast") == 0) return rows(in[0], step[0], out);
     if (plain && strcmp(node->op, "Gather") == 0 && in[0] && in[1]) return gathered(f, node, in, step, out);
-    bool all_first = true, agree = plain ? !is_one_of(node, mixes) : is_function(node);
+    bool all_first = true, agree = plain ? !is_one_of(node, mixes) : strcmp(node->op, "ReluDone") == 0 || strcmp(node->op, "Chain") == 0;
     int64_t found = 0;
     for (int32_t i = 0; i < n_in; i++) {
         if (!step[i]) continue;

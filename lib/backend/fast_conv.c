@@ -14,7 +14,6 @@ typedef struct conv {
     int64_t n, stride_out, stride_in; /* strides: of the weights as their gradient is wanted */
     bool relu;
     bool turned; /* the data-gradient too reads the weights as they are packed for forward */
-    fa_fast_chain_steps chain;        /* in front of the layer, where there is FA_FAST_BEFORE */
 } conv;
 
 static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
@@ -35,7 +34,6 @@ static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
     c->n = n;
     c->relu = fa_node_int(s->node, "relu", 0) != 0;
     c->turned = fa_node_int(s->node, "turned", 0) != 0;
-    fa_fast_read_chain(s->node, &c->chain);
     s->params = c;
     s->scratch = fa_conv_scratch(c->forward);
     if (fa_conv_scratch(c->gradient) > s->scratch) s->scratch = fa_conv_scratch(c->gradient);
@@ -124,16 +122,6 @@ static void forward(const fa_op_call *call)
                             });
 }
 
-/* What the data-gradient is multiplied by: the derivative of the chain in front of the layer, or of the Relu that the plan leaves to it. */
-static fa_slope slope_of(const conv *c, const fa_op_call *call)
-{
-    static const fa_chain_step relu = {FA_STEP_RELU, 0, 0};
-    const fa_op_call *function = fa_op_slope(call, FA_FAST_X);
-    const int64_t first = call->first * size_in(c);
-    if (function) return (fa_slope){1, &relu, from(function->out[0], first)};
-    return (fa_slope){c->chain.n_step, c->chain.step, c->chain.n_step ? from(call->in[FA_FAST_BEFORE], first) : NULL};
-}
-
 /* Begins a gradient with zeros: of what is summed over the batch with the first images. */
 static void clear(const fa_op_call *call, int32_t input)
 {
@@ -149,16 +137,15 @@ static void backward(const fa_op_call *call)
     const conv *c = call->params;
     const fa_conv_geometry *geometry = &c->geometry;
     const float *g = call->grad_out[0];
-    const fa_slope slope = slope_of(c, call);
-    const int32_t x = c->chain.n_step ? FA_FAST_BEFORE : FA_FAST_X; /* nothing else reads what is before a chain: its gradient is not added to */
-    float *gx = call->grad_in[x], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
+    const fa_slope slope = fa_fast_slope(call, FA_FAST_X, call->first * size_in(c));
+    float *gx = call->grad_in[FA_FAST_X], *gr = call->grad_in[FA_FAST_RESIDUAL], *gb = call->grad_in[FA_FAST_BIAS], *gw = call->grad_in[FA_FAST_WEIGHT];
     const int64_t n = call->rows ? call->rows : c->n;
     const bool passes = gr && gr != g; /* the residual's gradient lies elsewhere */
     for (int32_t i = 0; i < FA_FAST_INPUTS; i++)
         if (!g || i == FA_FAST_BIAS || i == FA_FAST_WEIGHT) clear(call, i);
     if (!g) return;
     g += fa_op_first(call, call->short_out, 0) * size_out(c);
-    if (gx) gx += fa_op_first(call, call->short_in, x) * size_in(c);
+    if (gx) gx += fa_op_first(call, call->short_in, FA_FAST_X) * size_in(c);
     if (gr) gr += fa_op_first(call, call->short_in, FA_FAST_RESIDUAL) * size_out(c);
     if (gw)
         fa_weights_run(fa_kernels_isa(), geometry, &(fa_weights_data){
@@ -174,17 +161,17 @@ static void backward(const fa_op_call *call)
     if (gb) fa_weights_bias(n * geometry->oh * geometry->ow, geometry->out, g, gb);
     if (gx && c->turned) {
         fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = c->n, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
-                                                         .add = call->accumulate[x], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
+                                                         .add = call->accumulate[FA_FAST_X], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
         fa_slope_apply(&slope, 0, c->n * geometry->c, gx);
     } else if (gx)
         fa_conv_run(c->gradient, &(fa_conv_data){
                                      .n = n,
                                      .in = g,
                                      .packed = call->in[FA_FAST_PACKED_GRADIENT]->data,
-                                     .residual = call->accumulate[x] ? gx : NULL,
+                                     .residual = call->accumulate[FA_FAST_X] ? gx : NULL,
                                      .out = gx,
-                                     .slope = slope,
                                      .scratch = call->scratch,
+                                     .slope = slope,
                                  });
     if (passes) fa_copy_or_add(n * size_out(c), g, gr, call->accumulate[FA_FAST_RESIDUAL]);
 }
@@ -219,14 +206,13 @@ static void pack_forward(const fa_op_call *call)
 #define FAST(name_, prepare_, ...)                                                                                                                          \
     {                                                                                                                                                    \
         .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES,                                           \
-        .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X | 1u << FA_FAST_BEFORE,                                                               \
-        .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT | 1u << FA_FAST_BEFORE,                                                        \
+        .back_in = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_X, .back_only = 1u << FA_FAST_PACKED_GRADIENT | 1u << FA_FAST_WEIGHT,                   \
         .first_for = 1u << FA_FAST_WEIGHT, .slopes = 1u << FA_FAST_X, .hands_on = 1u << FA_FAST_RESIDUAL, .prepare = prepare_, .forward = forward,       \
         .backward = backward, __VA_ARGS__                                                                                                                \
     }
 
 const fa_op fa_fast_ops_conv[] = {
-    FAST("ConvNhwc", conv_prepare, .cut_in = 1u << FA_FAST_X | 1u << FA_FAST_RESIDUAL | 1u << FA_FAST_BEFORE, .cut_out = 1),
+    FAST("ConvNhwc", conv_prepare, .cut_in = 1u << FA_FAST_X | 1u << FA_FAST_RESIDUAL, .cut_out = 1),
     FAST("GemmFast", gemm_prepare, .cut_out = 0),
     {.name = "PackConv", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_STOPS, .prepare = pack_prepare, .forward = pack_forward},
     {0},

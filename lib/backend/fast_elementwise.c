@@ -106,60 +106,68 @@ static void side(const pair *p, const fa_op_call *call, int32_t i)
 static void backward(const fa_op_call *call)
 {
     const pair *p = call->params;
-    if (!p->fits || (p->op == FA_PAIR_DIV && call->grad_in[1])) { /* a divisor's gradient is rare */
-        const fa_op_call c = as_reference(call);
+    /* A summand's gradient may lie where the sum's does: nothing is to be done there. */
+    void *const wanted[2] = {call->grad_in[0] == call->grad_out[0] ? NULL : call->grad_in[0], call->grad_in[1] == call->grad_out[0] ? NULL : call->grad_in[1]};
+    fa_op_call c = *call;
+    c.grad_in = wanted;
+    if (!p->fits || (p->op == FA_PAIR_DIV && wanted[1])) { /* a divisor's gradient is rare */
+        c.params = p->walk;
         p->reference->backward(&c);
         return;
     }
     for (int32_t i = 0; i < 2; i++)
-        if (call->grad_in[i]) side(p, call, i);
+        if (wanted[i]) side(p, &c, i);
 }
 
-void fa_fast_read_chain(const fa_node *node, fa_fast_chain_steps *out)
+fa_slope fa_fast_slope(const fa_op_call *call, int32_t i, int64_t first)
 {
-    int64_t count = 0;
-    const int64_t *function = fa_node_ints(node, "functions", &count);
-    const fa_attr *numbers = fa_node_attr(node, "numbers");
-    out->n_step = function ? (int32_t)count : 0;
-    for (int32_t k = 0; k < out->n_step; k++) out->step[k] = (fa_chain_step){(int32_t)function[k], numbers->floats[2 * k], numbers->floats[2 * k + 1]};
+    static const fa_chain_step relu = {FA_STEP_RELU, 0, 0};
+    const fa_op_call *function = fa_op_slope(call, i);
+    if (!function) return (fa_slope){0, NULL, NULL};
+    if (strcmp(function->node->op, "Chain") != 0) return (fa_slope){1, &relu, fa_real_at(function->out[0]->data, first)}; /* ReluDone, which keeps the sign of what it leaves */
+    const fa_fast_steps *steps = function->params;
+    return (fa_slope){steps->n_step, steps->step, fa_real_at(function->in[0]->data, first)};
 }
 
 static fa_status chain_prepare(fa_op_setup *s)
 {
     const fa_view *x = s->in[0];
+    int64_t count;
+    const int64_t *function = fa_node_ints(s->node, "functions", &count);
+    const fa_attr *numbers = fa_node_attr(s->node, "numbers");
     if (!fa_dtype_is_real(x->dtype)) return fa_fail(FA_ERR_DTYPE, "input 0 is %s, not a real type", fa_dtype_name(x->dtype));
-    fa_fast_chain_steps *c = fa_arena_new(s->arena, sizeof *c);
+    fa_fast_steps *c = fa_arena_new(s->arena, sizeof *c);
     if (!c) return FA_ERR_MEMORY;
-    fa_fast_read_chain(s->node, c);
+    c->n_step = (int32_t)count;
+    for (int32_t k = 0; k < c->n_step; k++) c->step[k] = (fa_chain_step){(int32_t)function[k], numbers->floats[2 * k], numbers->floats[2 * k + 1]};
     s->params = c;
     return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);
 }
 
 static void chain_forward(const fa_op_call *call)
 {
-    const fa_fast_chain_steps *c = call->params;
+    const fa_fast_steps *c = call->params;
     fa_chain_kernels_best()->forward(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->out[0]->data);
 }
 
 static void chain_backward(const fa_op_call *call)
 {
-    const fa_fast_chain_steps *c = call->params;
+    const fa_fast_steps *c = call->params;
     fa_chain_kernels_best()->gradient(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
 }
 
-#define PAIR(name_, in_, id)                                                                                                                             \
+#define PAIR(name_, in_, hands_on_, id)                                                                                                                  \
     {                                                                                                                                                    \
-        .name = name_, .domain = "", .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = in_, .prepare = id##_prepare, .forward = forward, \
-        .backward = backward                                                                                                                             \
+        .name = name_, .domain = "", .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = in_, .hands_on = hands_on_,                \
+        .prepare = id##_prepare, .forward = forward, .backward = backward                                                                                \
     }
 
 const fa_op fa_fast_ops_elementwise[] = {
-    PAIR("Add", 0, add),
-    PAIR("Sub", 0, sub),
-    PAIR("Mul", 3, mul),
-    PAIR("Div", 3, div),
-    {.name = "Chain", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = 1, .prepare = chain_prepare, .forward = chain_forward,
+    PAIR("Add", 0, 3, add),
+    PAIR("Sub", 0, 1, sub),
+    PAIR("Mul", 3, 0, mul),
+    PAIR("Div", 3, 0, div),
+    {.name = "Chain", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES | FA_OP_FUNCTION, .back_in = 1, .prepare = chain_prepare, .forward = chain_forward,
      .backward = chain_backward},
-    {.name = "ChainPassed", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_STOPS, .prepare = chain_prepare, .forward = chain_forward},
     {0},
 };

@@ -80,7 +80,7 @@ static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv
     FA_TRY(pack(f, g, FA_CONV_FORWARD, w, &packed));
     gradient = packed;
     if (!turned) FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, &gradient));
-    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 7, node)); /* with room for `relu`, `matrix`, `turned` and a chain */
+    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 5, node));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr, "weight_shape", 4, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr + 1, "weight_strides", 2, (int64_t[]){w->stride_out, w->stride_in}));
     fa_node *made = &f->edit.graph->node[*node];

@@ -9,17 +9,15 @@
 
 /*
  * Operators that the rewrite onto fast kernels makes; domain "fattr", operator set 1. Images are channels-last, [n, h, w, c].
- *   ConvNhwc       (x, before?, bias?, residual?, packed weights, packed weights of the data-gradient, weights?) -> y; attributes of Conv, and
+ *   ConvNhwc       (x, packed weights, bias?, residual?, packed weights of the data-gradient, weights?) -> y; attributes of Conv, and
  *                  weight_shape [out, c / group, kh, kw]; relu: y = max(0, x * w + bias + residual). The weights themselves are there only for
- *                  their gradient; weight_strides: of an output and of an input channel in them. before: what a chain, given as Chain's attributes, makes x of; the layer's
- *                  data-gradient is that before the chain
+ *                  their gradient; weight_strides: of an output and of an input channel in them
  *   GemmFast       the same of [..., k]; weight_shape [out, k, 1, 1]; matrix: x must have two dimensions; turned: the data-gradient reads the weights packed for forward
  *   PackConv       (weights) -> packed weights, for weights that vary; no gradient flows through it. geometry: a fa_conv_geometry; gradient: 1 for
  *                  the data-gradient; weight_strides
  *   BatchNormTrainNhwc (x, scale, shift, residual?) -> y, mean, variance: normalised by the batch's own statistics; epsilon; relu as in ConvNhwc
  *   ReluDone       y = x where x already is max(0, ...); backward is Relu's. It is what gives a tap the gradient before the activation
  *   Chain          functions of each element one after the other (kernels/chain.h): functions [n], numbers [2 n]
- *   ChainPassed    the same in front of a layer that takes the gradient past it
  *   MaxPoolNhwc, AveragePoolNhwc, GlobalMaxPoolNhwc, GlobalAveragePoolNhwc; keepdims 0 (global): [n, c]
  *   UpsampleNhwc   every pixel `rows` times down and `columns` times to the right
  *   ToNhwc, ToNchw, ToNhwcFlat, ToNchwFlat: the flat ones for images of one channel or one pixel, whose elements keep their order
@@ -29,14 +27,16 @@
 #define FA_FAST_DOMAIN "fattr"
 
 /* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
-enum { FA_FAST_X, FA_FAST_BEFORE, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
+enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
 
-/* The attributes of a Chain, of which a node has either both or none; n_step 0: none. */
-typedef struct fa_fast_chain_steps {
+/* What a Chain's params are. */
+typedef struct fa_fast_steps {
     int32_t n_step;
     fa_chain_step step[FA_CHAIN_MOST];
-} fa_fast_chain_steps;
-void fa_fast_read_chain(const fa_node *node, fa_fast_chain_steps *out);
+} fa_fast_steps;
+
+/* The derivative that fa_op_slope() of input i asks for, from element `first` of the input on; n_step 0: none. */
+fa_slope fa_fast_slope(const fa_op_call *call, int32_t i, int64_t first);
 
 /* Beside those, fast entries for MatMul, Softmax, LayerNormalization, Gelu, Add, Sub, Mul and Div of the default operator set and for
  * Attention: they stand first in the table, so no rewrite is needed. */

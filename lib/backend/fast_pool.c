@@ -103,18 +103,20 @@ static void average_backward(const fa_op_call *call)
     const pool *p = call->params;
     clear(call);
     if (call->grad_in[0] && call->grad_out[0]) fa_pool_average_gradient(&p->p, p->n, call->grad_out[0], call->grad_in[0]);
+    const fa_slope slope = fa_fast_slope(call, 0, 0);
+    if (call->grad_in[0]) fa_slope_apply(&slope, 0, call->in[0]->count, call->grad_in[0]);
 }
 
-#define FAST(name_, back_in_, prepare_, forward_, backward_)                                                                                             \
+#define FAST(name_, back_in_, slopes_, prepare_, forward_, backward_)                                                                                             \
     {                                                                                                                                                    \
-        .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = back_in_,                      \
+        .name = name_, .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = back_in_, .slopes = slopes_,   \
         .prepare = prepare_, .forward = forward_, .backward = backward_                                                                                  \
     }
 
 const fa_op fa_fast_ops_pool[] = {
-    FAST("MaxPoolNhwc", 1, window_prepare, max_forward, max_backward),
-    FAST("GlobalMaxPoolNhwc", 1, global_prepare, max_forward, max_backward),
-    FAST("AveragePoolNhwc", 0, window_prepare, average_forward, average_backward),
-    FAST("GlobalAveragePoolNhwc", 0, global_prepare, average_forward, average_backward),
+    FAST("MaxPoolNhwc", 1, 0, window_prepare, max_forward, max_backward),
+    FAST("GlobalMaxPoolNhwc", 1, 0, global_prepare, max_forward, max_backward),
+    FAST("AveragePoolNhwc", 0, 1, window_prepare, average_forward, average_backward),
+    FAST("GlobalAveragePoolNhwc", 0, 1, global_prepare, average_forward, average_backward),
     {0},
 };

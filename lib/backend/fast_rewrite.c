@@ -156,7 +156,6 @@ fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_
     for (int32_t n = 0; n < graph->n_node && status == FA_OK; n++) status = replace(&f, n);
     for (int32_t v = 0; v < graph->n_value && status == FA_OK; v++)
         if (f.kept[v]) status = need_value(&f, v);
-    if (status == FA_OK) status = fa_fast_pass_chains(&f);
     /* Nodes move when the edit ends; what they make does not. */
     for (int32_t l = 0; l < n_layer && status == FA_OK; l++) layer_value[l] = f.edit.graph->node[f.layer[l]].out[0];
     fa_graph *made = NULL;

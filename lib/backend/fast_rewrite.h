@@ -70,9 +70,6 @@ fa_status fa_fast_join_add(fa_fast *f, int32_t n, bool *done);
 /* fast_chain.c: the same for functions of one number. */
 fa_status fa_fast_chain(fa_fast *f, int32_t n, bool *done);
 
-/* fast_slope.c: once all nodes are replaced: layers take the gradient past the chains in front of them. */
-fa_status fa_fast_pass_chains(fa_fast *f);
-
 /* fast_upsample.c: the same for images of repeated pixels. */
 fa_status fa_fast_upsample(fa_fast *f, int32_t n, bool *done);
 

@@ -58,7 +58,11 @@ FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_da
         const int64_t at = out + r * p->out_col;
         if (d->residual) acc[r] += LOAD(d->residual + at);
         if (d->relu) acc[r] = MAX_F(acc[r], SPLAT_F(0.0f));
-        if (d->before) acc[r] *= d->function == FA_STEP_RELU ? NAME(relu_at)(LOAD(d->before + at)) : NAME(hard_swish_at)(LOAD(d->before + at));
+        if (d->before) {
+            const vf x = LOAD(d->before + at);
+            if (d->function == FA_STEP_RELU) acc[r] = NAME(where)(x > SPLAT_F(0.0f), acc[r]);
+            else acc[r] *= NAME(hard_swish_at)(x);
+        }
         if (whole) *(vf *)(d->out + at) = acc[r];
         else MASK_STORE(d->out + at, held, acc[r]);
     }
