@@ -27,7 +27,7 @@ typedef struct fa_scorer_options {
     void *output_gradient_user;         /**< handed to output_gradient */
     int64_t plan_cache;        /**< shapes of inputs (beyond the leading dimension) that the scorer is ready for at the same time; 1 to 1024, default 4. The references' shape is the first;
                                 *   another one, where the model leaves its dimensions open, is planned by the first call that brings it, in the place of the shape not used for longest.
-                                *   Each holds what the model's values and gradients take at that shape for one input and again for max_batch, and the sketch's projections as the
+                                *   Each holds what the model's values and gradients take at that shape for max_batch inputs, and the sketch's projections as the
                                 *   kernels want them; for a trace sketch the weights as well. The model's own weights are shared by all */
     int32_t threads;           /**< gradient sketches: threads that share the inputs of a batch, the calling one included (or calls of fa_context_options.parallel_for); each has memory as a
                                 *   scorer of max_batch / threads. They sleep between calls. The same bits for any number. 1 to 256, at most max_batch / 2; default 1. An

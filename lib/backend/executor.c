@@ -123,7 +123,7 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     const fa_view *output = fa_plan_value(e->plan, program->logits);
     FA_TRY(fa_head_fit(r->loss, output, p->batch, g->value[program->logits].name, output->data != NULL, &p->head));
     FA_TRY(set_geometry(p));
-    FA_TRY(fa_run_create(e->plan, p->arena.context, &e->run));
+    FA_TRY(fa_run_create_beside(e->plan, p->arena.context, r->beside ? ((const executor *)r->beside->state)->run : NULL, &e->run));
     find_inputs(p);
     p->flops_forward = fa_plan_flops_forward(e->plan) / (double)p->batch;
     p->flops_backward = fa_plan_flops_backward(e->plan) / (double)p->batch;

@@ -44,7 +44,8 @@ typedef void (*fa_tap_fn)(void *user, const fa_tap *tap);
 
 /* Work on taps, by the kernels of the program. `scratch` is FA_ALIGN-aligned and of scratch() bytes. */
 typedef struct fa_tap_ops {
-    size_t (*scratch)(const fa_tap *geometry, int64_t k_in, int64_t k_out);
+    size_t (*scratch)(const fa_tap *geometry, int64_t k_in, int64_t k_out); /* of blocks() */
+    size_t (*moments_scratch)(const fa_tap *geometry);                      /* of moments(): a square of the input side in places, which no scorer needs */
     /* Adds the batch's sum_i sum_p a a' to `A` [in, in] and sum_i sum_p d d' to `G` [out, out] (sides exchanged where the tap is turned); lower triangles; either may be
      * NULL. Groups: `A` sums over groups. */
     void (*moments)(const fa_tap *tap, float *A, float *G, void *scratch);
@@ -100,6 +101,7 @@ typedef struct fa_pass_request {
     int32_t loss;       /* FA_LOSS_...: what fa_pass_backward() starts from */
     fa_output_gradient output_gradient; /* of FA_LOSS_HOST; NULL in passes that do not go back */
     void *output_gradient_user;
+    const struct fa_pass *beside; /* of a program without parameters that move: a pass of the same program, not used at the same time and destroyed later, in whose memory this one may run; NULL: none */
 } fa_pass_request;
 
 /* A pass of a varied program begins at the trained weights. */

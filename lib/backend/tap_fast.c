@@ -136,12 +136,18 @@ static size_t in_scratch(const fa_tap *t, const fa_conv_geometry *side)
 static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    if (!is_fast(t, &g)) return others(t)->scratch(t, k_in, k_out);
-    const int64_t positions = group_of(t) * t->oh * t->ow, in = in_of(t);
+    if (!projects(t, k_in, k_out, &g)) return others(t)->scratch(t, k_in, k_out);
+    const int64_t positions = group_of(t) * t->oh * t->ow;
     const fa_conv_geometry side = side_in(&g, k_in);
-    const size_t blocks = projects(t, k_in, k_out, &g) ? in_scratch(t, &side) + floats(positions * k_in) + floats(is_late(t, k_in, k_out) ? k_in * t->out : positions * k_out) : others(t)->scratch(t, k_in, k_out);
-    const size_t moments = floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
-    return blocks > moments ? blocks : moments;
+    return in_scratch(t, &side) + floats(positions * k_in) + floats(is_late(t, k_in, k_out) ? k_in * t->out : positions * k_out);
+}
+
+static size_t moments_scratch(const fa_tap *t)
+{
+    fa_conv_geometry g;
+    if (!is_fast(t, &g)) return others(t)->moments_scratch(t);
+    const int64_t in = in_of(t);
+    return floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
 }
 
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
@@ -282,4 +288,4 @@ static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
     return projects(t, k_in, k_out, &g) ? 2 * products(t, k_in, k_out) : others(t)->flops(t, k_in, k_out);
 }
 
-const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments, packed_size, pack, blocks, flops};
+const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};

@@ -41,6 +41,11 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
     return (size_t)(group_in(t) + t->out + k_in + k_out) * sizeof(float);
 }
 
+static size_t moments_scratch(const fa_tap *t)
+{
+    return scratch_bytes(t, 0, 0);
+}
+
 static void add_outer_lower(const float *v, int64_t n, float *m)
 {
     for (int64_t r = 0; r < n; r++) {
@@ -128,4 +133,4 @@ static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
     return 2 * positions * ((double)(t->groups * group_in(t) * k_in) + (double)(t->out * k_out) + (double)(t->groups * k_in * k_out));
 }
 
-const fa_tap_ops fa_tap_ops_reference = {scratch_bytes, moments, packed_size, pack, blocks, flops};
+const fa_tap_ops fa_tap_ops_reference = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};

@@ -108,9 +108,13 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
 
 static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    const int64_t rows = group_of(t) * positions(t), wide = t->c + t->has_bias > t->out ? t->c + t->has_bias : t->out;
-    const size_t blocks = floats(rows * k_in) + floats(rows * k_out), moments = floats(ROWS * ld_of(wide));
-    return blocks > moments ? blocks : moments;
+    const int64_t rows = group_of(t) * positions(t);
+    return floats(rows * k_in) + floats(rows * k_out);
+}
+
+static size_t moments_scratch(const fa_tap *t)
+{
+    return floats(ROWS * ld_of(t->c + t->has_bias > t->out ? t->c + t->has_bias : t->out));
 }
 
 /* to [inputs * positions, k] = the rows of inputs i ... i + n - 1 times a packed matrix. */
@@ -176,4 +180,4 @@ static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
     return fa_tap_ops_reference.flops(t, k_in, k_out);
 }
 
-const fa_tap_ops fa_tap_ops_rows = {scratch_bytes, moments, packed_size, pack, blocks, flops};
+const fa_tap_ops fa_tap_ops_rows = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};

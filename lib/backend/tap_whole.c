@@ -10,6 +10,12 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
     return (size_t)k_in * sizeof(float);
 }
 
+static size_t moments_scratch(const fa_tap *t)
+{
+    (void)t;
+    return 0;
+}
+
 static float dot(const float *x, const float *y, int64_t n)
 {
     float sum = 0;
@@ -67,4 +73,4 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
     fa_tap_ops_reference.pack(t, p_in, k_in, p_out, k_out, packed);
 }
 
-const fa_tap_ops fa_tap_ops_whole = {scratch_bytes, moments, packed_size, pack, blocks, flops};
+const fa_tap_ops fa_tap_ops_whole = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};

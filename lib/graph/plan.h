@@ -41,10 +41,20 @@ fa_status fa_plan_check_ops(const fa_graph *graph, const fa_op_table *ops);
 
 const fa_view *fa_plan_value(const fa_plan *plan, int32_t value); /* shape and dtype; data only where constant. NULL for a value that is not computed */
 size_t fa_plan_arena_bytes(const fa_plan *plan);                  /* of one run */
+/* What a run's memory is for, in bytes. */
+typedef struct fa_plan_memory {
+    size_t live;    /* the largest sum of values and gradients that one step needs, by their lifetimes alone: no order of places takes less */
+    size_t placed;  /* what the places that they were given take */
+    size_t scratch; /* workspaces of nodes: one for all that keep nothing in theirs */
+    size_t whole;   /* fa_plan_arena_bytes(): with the calls */
+} fa_plan_memory;
+fa_plan_memory fa_plan_memory_of(const fa_plan *plan);
 double fa_plan_flops_forward(const fa_plan *plan);
 double fa_plan_flops_backward(const fa_plan *plan);               /* data gradients that are really computed */
 
 fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out);
+/* The same in the memory of another run, which must outlive it: using either loses what the other holds. Where that is too small, or NULL, in memory of its own. Not for initialisers that vary. */
+fa_status fa_run_create_beside(const fa_plan *plan, fa_context *context, const fa_run *beside, fa_run **out);
 void fa_run_destroy(fa_run *run);
 /* Where to write input `i` (index into graph->input) before fa_run_forward(): fa_real or int64_t elements. NULL for an input that nothing wanted
  * depends on, which need not be given a shape either. An input bound at plan time is not written to. */

@@ -7,7 +7,7 @@
 /* A tensor's stay in the arena: from stretch `first` to stretch `last`, inclusive. Forward stretches are 1 ... F, backward ones F + 1 ... F + B; inputs and
  * initialisers that vary arrive at 0, the loss gradient at F. The first n_prepare stretches, a step each, are not repeated by every pass. */
 typedef struct stay {
-    size_t size, *offset;
+    size_t size, bytes, *offset; /* with slack and without */
     int32_t first, last;
 } stay;
 
@@ -47,6 +47,29 @@ static fa_status place(fa_arena *arena, stay *stays, int32_t n, size_t *total)
     }
     fa_delete(arena->context, met);
     return FA_OK;
+}
+
+/* The most that is alive at one step: no placement of these stays takes less. */
+static fa_status most_alive(fa_arena *arena, const stay *stays, int32_t n, int32_t end, size_t *most)
+{
+    size_t *come = fa_new_array(arena->context, 2 * ((size_t)end + 2), sizeof *come), alive = 0;
+    if (!come) return FA_ERR_MEMORY;
+    size_t *gone = come + end + 2;
+    for (int32_t i = 0; i < n; i++) {
+        come[stays[i].first] += stays[i].bytes;
+        gone[stays[i].last + 1] += stays[i].bytes;
+    }
+    for (int32_t t = 0; t <= end; t++) {
+        alive += come[t] - gone[t];
+        if (alive > *most) *most = alive;
+    }
+    fa_delete(arena->context, come);
+    return FA_OK;
+}
+
+static size_t bytes_of(const fa_plan *p, const fa_view *v)
+{
+    return (size_t)v->count * fa_plan_element_bytes(p, v);
 }
 
 /* Two lines of slack: vector kernels may read a little beyond a tensor, and tensors of equal power-of-two size do not all start on one cache set. */
@@ -201,17 +224,19 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         size_t size;
         if (first[v] < 0 && grad_first[v] < 0) continue;
         if (!padded_size(p, &p->view[v], &size)) return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", g->value[v].name);
-        if (first[v] >= 0) stays[n++] = (stay){size, &p->offset[v], first[v], last[v]};
+        if (first[v] >= 0) stays[n++] = (stay){size, bytes_of(p, &p->view[v]), &p->offset[v], first[v], last[v]};
         if (grad_first[v] < 0) continue;
         fa_view slice = p->view[v];
         if (p->short_grad[v] && p->slice < slice.dim[0]) slice.count = slice.count / slice.dim[0] * p->slice;
         if (!padded_size(p, &slice, &size)) return fa_fail(FA_ERR_LIMIT, "value '%s' is too large", g->value[v].name);
-        stays[n++] = (stay){size, &p->grad_offset[v], grad_first[v], grad_last[v] > grad_first[v] ? grad_last[v] : grad_first[v]};
+        stays[n++] = (stay){size, bytes_of(p, &slice), &p->grad_offset[v], grad_first[v], grad_last[v] > grad_first[v] ? grad_last[v] : grad_first[v]};
     }
     size_t sum = 0;
     for (int32_t i = 0; i < n; i++)
         if (!fa_add_size(sum, stays[i].size, &sum)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
+    FA_TRY(most_alive(&p->arena, stays, n, end, &p->live_bytes));
     FA_TRY(place(&p->arena, stays, n, &p->arena_bytes));
+    p->placed_bytes = p->arena_bytes;
     for (int32_t v = 0; v < g->n_value; v++)
         if (p->root[v] != v) {
             p->offset[v] = p->offset[p->root[v]];

@@ -53,6 +53,11 @@ size_t fa_plan_arena_bytes(const fa_plan *plan)
     return lay_out(plan).whole;
 }
 
+fa_plan_memory fa_plan_memory_of(const fa_plan *plan)
+{
+    return (fa_plan_memory){plan->live_bytes, plan->placed_bytes, plan->arena_bytes - plan->placed_bytes, fa_plan_arena_bytes(plan)};
+}
+
 /* Points a node's call at the run's views; returns the next free place in `ends`. */
 static void **wire(fa_run *r, int32_t n, void **ends)
 {
@@ -85,10 +90,11 @@ static void **wire(fa_run *r, int32_t n, void **ends)
     return ends + node->n_in;
 }
 
-fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out)
+fa_status fa_run_create_beside(const fa_plan *plan, fa_context *context, const fa_run *beside, fa_run **out)
 {
     layout l = lay_out(plan);
-    char *block = fa_new_uncleared(context, l.whole);
+    const bool fits = beside && plan->arena_bytes <= beside->plan->arena_bytes;
+    char *block = fa_new_uncleared(context, fits ? l.arena : l.whole);
     if (!block) return FA_ERR_MEMORY;
     memset(block, 0, l.arena);
     fa_run *r = (fa_run *)(void *)block;
@@ -97,7 +103,7 @@ fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out)
     r->view = (fa_view *)(void *)(block + l.view);
     r->grad = (void **)(void *)(block + l.grad);
     r->call = (fa_op_call *)(void *)(block + l.call);
-    r->arena = block + l.arena;
+    r->arena = fits ? beside->arena : block + l.arena;
     for (int32_t v = 0; v < plan->graph->n_value; v++) {
         r->view[v] = plan->view[v];
         if (plan->offset[v] != FA_NOWHERE) r->view[v].data = r->arena + plan->offset[v];
@@ -107,6 +113,11 @@ fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out)
     for (int32_t k = 0; k < plan->n_forward; k++) ends = wire(r, plan->forward[k], ends);
     *out = r;
     return FA_OK;
+}
+
+fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out)
+{
+    return fa_run_create_beside(plan, context, NULL, out);
 }
 
 void fa_run_destroy(fa_run *run)

@@ -21,7 +21,8 @@ typedef struct fa_scorer_lane {
 
 /* The network for inputs of one shape. `many` is empty at max_batch 1. */
 typedef struct fa_scorer_plan {
-    fa_scorer_lane single, many;
+    fa_scorer_lane single, many; /* gradients: in the same memory, since a call uses one of them */
+    void *scratch;               /* of their taps */
     fa_own own; /* trace sketches: of [max_batch] inputs; fa_score_tokens(): of one, the token that each output is held against, or -1 */
     float *token_loss, *token_mask; /* fa_score_tokens(): [positions]; NULL under losses without it */
 } fa_scorer_plan;

@@ -7,19 +7,20 @@
 
 /* Passes for inputs of one shape, as many shapes as are asked for. Signatures are sums over positions, so couplings do not know which shape they came from. */
 
-static void lane_end(fa_context *context, fa_scorer_lane *l)
+static void lane_end(fa_scorer_lane *l)
 {
     fa_pass_destroy(l->extraction.pass);
     fa_projector_destroy(l->projector);
-    fa_delete(context, l->extraction.scratch);
     fa_tracer_end(&l->tracer);
+    *l = (fa_scorer_lane){.batch = 0};
 }
 
 static void plan_end(fa_context *context, fa_scorer_plan *p)
 {
-    lane_end(context, &p->single);
-    lane_end(context, &p->many);
+    lane_end(&p->single);
+    lane_end(&p->many);
     fa_own_end(&p->own);
+    fa_delete(context, p->scratch);
     fa_delete(context, p->token_loss);
     fa_delete(context, p->token_mask);
     *p = (fa_scorer_plan){.single = {.batch = 0}};
@@ -63,9 +64,22 @@ static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_
     FA_TRY(check_classes(b, l->extraction.pass));
     FA_TRY(fa_projector_create(s->context, program, b, l->extraction.pass, &l->projector));
     l->extraction.projector = l->projector;
-    l->extraction.scratch = fa_new_uncleared(s->context, fa_extract_scratch(program, b, l->extraction.pass));
     l->batch = fa_pass_batch(l->extraction.pass);
-    return l->extraction.scratch ? FA_OK : FA_ERR_MEMORY;
+    return FA_OK;
+}
+
+/* One workspace for the taps of both lanes. */
+static fa_status scratch_begin(fa_scorer *s, fa_scorer_plan *p)
+{
+    if (s->varied) return FA_OK;
+    size_t most = 0;
+    const fa_scorer_lane *lanes[] = {&p->single, &p->many};
+    for (int i = 0; i < 2; i++) {
+        const size_t bytes = lanes[i]->batch ? fa_extract_scratch(s->network->program, s->sketch->body, lanes[i]->extraction.pass) : 0;
+        if (bytes > most) most = bytes;
+    }
+    p->single.extraction.scratch = p->many.extraction.scratch = p->scratch = fa_new_uncleared(s->context, most);
+    return p->scratch ? FA_OK : FA_ERR_MEMORY;
 }
 
 /* Values and gradients that a core's caches may be hoped to keep until the taps read them again. */
@@ -81,6 +95,21 @@ static int64_t together(const fa_scorer *s, const fa_scorer_lane *single)
     if (s->varied || most < 2) return batch;
     const int64_t wanted = (int64_t)((double)fa_pass_bytes(single->extraction.pass) * (double)batch / CACHED) + 1, parts = wanted < most ? wanted : most;
     return (batch + parts - 1) / parts;
+}
+
+/* Single inputs run in the memory of a batch's pass. How large that is to be, a pass over one says, which is then made again. */
+static fa_status lanes_begin(fa_scorer *s, const fa_pass_request *request, fa_scorer_plan *p)
+{
+    fa_pass_request beside = *request;
+    FA_TRY(lane_begin(s, request, 1, &p->single));
+    if (s->options.max_batch > 1) {
+        const int64_t batch = together(s, &p->single);
+        if (!s->varied) lane_end(&p->single);
+        FA_TRY(lane_begin(s, request, batch, &p->many));
+        beside.beside = p->many.extraction.pass;
+        if (!s->varied) FA_TRY(lane_begin(s, &beside, 1, &p->single));
+    }
+    return scratch_begin(s, p);
 }
 
 /* What a plan keeps of the positions of an output. */
@@ -112,8 +141,7 @@ static fa_status plan_begin(fa_scorer *s, const int64_t *key, fa_scorer_plan *p)
     }
     fa_pass_request request = {.program = s->network->program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = s->tapped,
                                .loss = b->options.loss, .output_gradient = s->options.output_gradient, .output_gradient_user = s->options.output_gradient_user};
-    if (status == FA_OK) status = lane_begin(s, &request, 1, &p->single);
-    if (status == FA_OK && s->options.max_batch > 1) status = lane_begin(s, &request, together(s, &p->single), &p->many);
+    if (status == FA_OK) status = lanes_begin(s, &request, p);
     fa_arena_clear(&arena);
     if (status == FA_OK) status = targets_begin(s, p);
     if (status != FA_OK) plan_end(s->context, p);

@@ -26,8 +26,7 @@ size_t fa_moments_scratch(const fa_program *program, const fa_blocks *b, const f
     size_t most = FA_ALIGN;
     for (int32_t l = 0; l < fa_program_layer_count(program); l++) {
         if (!b->tapped[l] || fa_pass_geometry(pass, l)->n == 0) continue;
-        const fa_block *block = &b->block[b->of_layer[l]];
-        size_t size = fa_program_tap_ops(program)->scratch(fa_pass_geometry(pass, l), block->side[0].k, block->side[1].k);
+        size_t size = fa_program_tap_ops(program)->moments_scratch(fa_pass_geometry(pass, l));
         if (size > most) most = size;
     }
     return (most + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;

@@ -60,7 +60,8 @@ static void set_layer(const bench *b, const fa_tap *t, layer *l)
     fa_normal(1, 2, 0, t->out * k_out, p_out);
     l->packed = memory(b->ops->packed_size(t, k_in, k_out));
     b->ops->pack(t, p_in, k_in, p_out, k_out, l->packed);
-    l->scratch = memory(b->ops->scratch(t, k_in, k_out));
+    const size_t blocks = b->ops->scratch(t, k_in, k_out), moments = b->ops->moments_scratch(t);
+    l->scratch = memory(blocks > moments ? blocks : moments);
     l->block = memory((size_t)(b->batch * k_in * k_out) * sizeof(float));
     if (b->moments) {
         if (in <= WIDEST) l->a = memory((size_t)(in * in + 16) * sizeof(float));

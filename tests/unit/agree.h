@@ -52,8 +52,8 @@ static inline void visit(void *user, const fa_tap *t)
     float *p_in = malloc((size_t)(about->in * K_IN) * sizeof *p_in), *p_out = malloc((size_t)(about->out * K_OUT) * sizeof *p_out);
     fa_normal(3, 1, 0, about->in * K_IN, p_in);
     fa_normal(3, 2, 0, about->out * K_OUT, p_out);
-    void *scratch = fa_new(r->context, ops->scratch(t, K_IN, K_OUT)), *packed = fa_new(r->context, ops->packed_size(t, K_IN, K_OUT));
-    ops->moments(t, l->A, l->G, scratch);
+    void *scratch = fa_new(r->context, ops->scratch(t, K_IN, K_OUT)), *packed = fa_new(r->context, ops->packed_size(t, K_IN, K_OUT)), *rows = fa_new(r->context, ops->moments_scratch(t));
+    ops->moments(t, l->A, l->G, rows);
     ops->pack(t, p_in, K_IN, p_out, K_OUT, packed);
     ops->blocks(t, packed, K_IN, K_OUT, l->blocks, K_IN * K_OUT, scratch);
     for (int64_t i = 0; i < about->in; i++)
@@ -61,6 +61,7 @@ static inline void visit(void *user, const fa_tap *t)
     for (int64_t i = 0; i < about->out; i++)
         for (int64_t j = i + 1; j < about->out; j++) l->G[i * about->out + j] = 0;
     fa_delete(r->context, scratch);
+    fa_delete(r->context, rows);
     fa_delete(r->context, packed);
     free(p_in), free(p_out);
 }

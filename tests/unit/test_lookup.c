@@ -82,6 +82,7 @@ static void visit(void *user, const fa_tap *tap)
     const fa_tap_ops *ops = fa_program_tap_ops(t->program);
     float *p_in = identity(l->in), *p_out = identity(l->out), *block = calloc((size_t)(BATCH * l->in * l->out), sizeof *block);
     void *packed = aligned_alloc(64, (ops->packed_size(tap, l->in, l->out) + 63) / 64 * 64), *scratch = aligned_alloc(64, (ops->scratch(tap, l->in, l->out) + 63) / 64 * 64);
+    void *rows = aligned_alloc(64, (ops->moments_scratch(tap) + 63) / 64 * 64);
     ops->pack(tap, p_in, l->in, p_out, l->out, packed);
     ops->blocks(tap, packed, l->in, l->out, block, l->in * l->out, scratch);
     if (!t->sum[l->block]) {
@@ -90,12 +91,13 @@ static void visit(void *user, const fa_tap *tap)
         t->G[l->block] = calloc((size_t)(l->out * l->out), sizeof(float));
     }
     for (int64_t k = 0; k < BATCH * l->in * l->out; k++) t->sum[l->block][k] += (double)block[k];
-    ops->moments(tap, t->A[l->block], t->G[l->block], scratch);
+    ops->moments(tap, t->A[l->block], t->G[l->block], rows);
     free(p_in);
     free(p_out);
     free(block);
     free(packed);
     free(scratch);
+    free(rows);
 }
 
 /* The gradient of an initialiser for one input alone, by the graph's own backward pass. */
