@@ -7,40 +7,18 @@
 #include "kernels/conv.h"
 #include "kernels/normal.h"
 #include "kernels/outer.h"
+#include "peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#if FA_HAVE_AVX2
-#include <immintrin.h>
-#endif
-
-static double now(void)
-{
-    return clock_seconds(CLOCK_MONOTONIC);
-}
 
 static float *numbers(int64_t n)
 {
     float *x = memory((size_t)n * sizeof *x);
     fa_normal(1, 2, 0, n, x);
     return x;
-}
-
-/* The fastest of several rounds: the machine is shared. */
-static double seconds(void (*work)(void *), void *user)
-{
-    double best = 1e9;
-    int calls = 1;
-    for (int round = 0; round < 12; round++) {
-        const double start = now();
-        for (int i = 0; i < calls; i++) work(user);
-        const double t = now() - start;
-        if (t / calls < best) best = t / calls;
-        if (t < 2e-3) calls *= 4, round = 0;
-    }
-    return best;
 }
 
 typedef struct conv_job {
@@ -79,41 +57,8 @@ static double conv_rate(fa_context *context, fa_isa isa, const fa_conv_geometry 
     return rate;
 }
 
-/* Independent multiply-adds of registers, nothing else: the most that any kernel can reach. */
-#define SUMS 12
-#define ROUNDS 4096
-#define FMA_PEAK(name, instructions, vector, splat, fma)                                                                                                 \
-    __attribute__((target(instructions))) static void name(void *user)                                                                                   \
-    {                                                                                                                                                    \
-        const vector a = splat(0.999f), b = splat(1e-3f);                                                                                                \
-        vector s[SUMS];                                                                                                                                  \
-        for (int i = 0; i < SUMS; i++) s[i] = splat((float)i + *(volatile float *)user); /* or the compiler would find them equal */                    \
-        for (int r = 0; r < ROUNDS; r++) {                                                                                                               \
-            FA_UNROLL                                                                                                                                    \
-            for (int i = 0; i < SUMS; i++) s[i] = fma(s[i], a, b);                                                                                       \
-        }                                                                                                                                                \
-        for (int i = 1; i < SUMS; i++) s[0] = fma(s[i], a, s[0]);                                                                                        \
-        *(volatile float *)user = s[0][0];                                                                                                               \
-    }
-
-#if FA_HAVE_AVX2
-FMA_PEAK(fma_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps)
-FMA_PEAK(fma_avx512, "avx512f,fma", __m512, _mm512_set1_ps, _mm512_fmadd_ps)
-#endif
-
-static double peak(fa_isa isa)
-{
-    float sink = 0;
-#if FA_HAVE_AVX2
-    const double flops = 2.0 * SUMS * ROUNDS * (isa == FA_ISA_XSMM ? 16 : 8);
-    if (fa_kernels_have(isa)) return flops / seconds(isa == FA_ISA_XSMM ? fma_avx512 : fma_avx2, &sink) * 1e-9;
-#endif
-    (void)sink, (void)isa;
-    return 0;
-}
-
 static const char *const isa_name[] = {[FA_ISA_AVX2] = "avx2", [FA_ISA_XSMM] = "avx512"};
-static double most[2]; /* peak() of both */
+static double most[2]; /* fma_peak() of both */
 
 static void print_rate(const char *key, fa_isa isa, double rate)
 {
@@ -137,7 +82,7 @@ int main(void)
                                         {64, 1, 10, 1, 1, 0, 1},  {784, 1, 512, 1, 1, 0, 1},   {1024, 1, 1024, 1, 1, 0, 1}};
     fa_context *context;
     if (fa_context_create(NULL, &context) != FA_OK) return 1;
-    most[0] = peak(FA_ISA_AVX2), most[1] = peak(FA_ISA_XSMM);
+    most[0] = fma_peak(FA_ISA_AVX2), most[1] = fma_peak(FA_ISA_XSMM);
     printf("{\"fma_peak_avx2_gflops\": %.1f, \"fma_peak_avx512_gflops\": %.1f}\n", most[0], most[1]);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int64_t n = 1; n <= 32; n += 31) {
