@@ -26,6 +26,12 @@ static inline uint16_t fa_bfloat16_from_float(float f)
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+/* The nearest bfloat16 number, ties to even, as a float; what is no number stays none. */
+static inline float fa_bfloat16_nearest(float f)
+{
+    return f == f ? fa_float_from_bfloat16(fa_bfloat16_from_float(f)) : f;
+}
+
 static inline float fa_float_from_half(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;

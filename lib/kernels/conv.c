@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/conv.h"
 
+#include "base/half.h"
+#include "kernels/bf16.h"
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
 #include "kernels/nhwc.h"
@@ -87,6 +89,10 @@ static void reach(const axis *a, int64_t *lowest, int64_t *highest)
         }
 }
 
+#define ROUNDED_WORDS 320000
+#define ROUNDED_LEAST 28
+#define ROUNDED_MOST 280
+
 typedef struct phase {
     fa_grid grid;
     fa_depthwise depthwise; /* in its place where there are vectors */
@@ -98,7 +104,9 @@ struct fa_conv {
     fa_winograd winograd;
     int64_t groups;                        /* grids to run beside each other: 1 when depthwise */
     int64_t in_c, out_c;                   /* channels that one of them reads and writes */
-    int64_t in_pixel, out_pixel;           /* channels of all groups */
+    int64_t in_pixel, out_pixel;           /* channels of all groups; in_pixel as the grids read them, in words where they are paired */
+    int64_t channels;                      /* of all groups, of the input as it is given */
+    int64_t bf16;
     int64_t in_h, in_w, out_h, out_w;
     int64_t top, left, padded_h, padded_w; /* of the scratch image: its rows [0, top) and columns [0, left) are padding */
     int64_t group_floats;                  /* packed weights of one group */
@@ -106,6 +114,7 @@ struct fa_conv {
     bool gaps;                             /* there are phases whose outputs no kernel element reaches: three of four in a 1 x 1 data-gradient of stride 2 */
     bool vectors; /* depthwise, by kernels that need no copy */
     fa_isa isa;
+    bool rows;                             /* bf16, by a kernel of 1 x 1: so many positions at a time are rounded */
     bool flat;                             /* images follow each other as rows of one grid do */
     double flops;
     int32_t n_phase;
@@ -156,8 +165,8 @@ size_t fa_conv_packed_floats(const fa_conv_geometry *g, fa_conv_direction direct
     const size_t positions = (size_t)(g->kh * g->kw), groups = (size_t)g->groups;
     if (is_depthwise(g)) return positions * groups;
     const int64_t in = g->c / g->groups, out = g->out / g->groups;
-    return direction == FA_CONV_FORWARD ? positions * groups * (size_t)in * (size_t)fa_tile_round(out)
-                                        : positions * groups * (size_t)out * (size_t)fa_tile_round(in);
+    return direction == FA_CONV_FORWARD ? positions * groups * (size_t)fa_bf16_pixel(g->bf16, in) * (size_t)fa_tile_round(out)
+                                        : positions * groups * (size_t)fa_bf16_pixel(g->bf16, out) * (size_t)fa_tile_round(in);
 }
 
 /* The kernel positions of phase (py, px), in the order of packed weights. */
@@ -177,6 +186,19 @@ static bool next_tap(tap_walk *t, int64_t *ky, int64_t *kx, int64_t *dy, int64_t
         }
     }
     return false;
+}
+
+/* `depth` rows of a block `width` wide, of which `valid` outputs exist; returns the end. */
+static float *pack_rounded(int64_t form, int64_t depth, int64_t valid, int64_t width, const float *at, int64_t step_depth, int64_t step_m, float *to)
+{
+    const bool pairs = form == FA_BF16_PAIRS;
+    for (int64_t d = 0; d < depth; d += 1 + pairs)
+        for (int64_t i = 0; i < width; i++) {
+            const float first = i < valid ? at[d * step_depth + i * step_m] : 0.0f, second = i < valid && d + 1 < depth ? at[(d + 1) * step_depth + i * step_m] : 0.0f;
+            const float made = pairs ? fa_bf16_pair(first, second) : fa_bfloat16_nearest(first);
+            memcpy(to++, &made, sizeof made);
+        }
+    return to;
 }
 
 void fa_conv_pack(const fa_conv_geometry *g, fa_conv_direction direction, const float *weights, int64_t stride_out, int64_t stride_in,
@@ -205,6 +227,10 @@ void fa_conv_pack(const fa_conv_geometry *g, fa_conv_direction direction, const 
                         const float *at = from + (ky * g->kw + kx) * stride_position;
                         if (depthwise) {
                             for (int64_t o = 0; o < g->groups; o++) *to++ = at[o * stride_out];
+                            continue;
+                        }
+                        if (g->bf16) {
+                            to = pack_rounded(g->bf16, depth, m - m0, width, at + m0 * step_m, step_depth, step_m, to);
                             continue;
                         }
                         for (int64_t d = 0; d < depth; d++)
@@ -264,18 +290,19 @@ static void set_phase(fa_isa isa, fa_conv *c, phase *p, const axis *y, const axi
     f->m = c->out_c;
     f->isa = isa;
     f->depthwise = c->depthwise;
+    f->pairs = c->bf16 == FA_BF16_PAIRS;
     p->out = (py * c->out_w + px) * c->out_pixel;
     p->w = c->group_floats;
     if (c->vectors) p->depthwise = (fa_depthwise){c->out_c, depthwise_axis(y, py), depthwise_axis(x, px), f->out_row, f->out_col};
     /* libxsmm wants whole pixels between the columns it multiplies. */
-    const bool join = !c->depthwise && c->groups == 1 && isa != FA_ISA_XSMM;
+    const bool join = !c->depthwise && c->groups == 1 && (isa != FA_ISA_XSMM || f->pairs);
     set_taps(c, f, room->tap, (tap_walk){*y, *x, py, px, 0, 0}, join);
     room->tap += f->taps;
     const int64_t terms = f->taps * f->depth;
     c->group_floats += terms * (c->depthwise ? c->out_c : fa_tile_round(c->out_c));
-    c->flops += 2.0 * (double)f->rows * (double)f->cols * (double)terms * (double)f->m * (double)c->groups;
+    c->flops += 2.0 * (double)f->rows * (double)f->cols * (double)terms / (double)c->in_pixel * (double)c->channels * (double)f->m * (double)c->groups;
 #if FA_HAVE_XSMM
-    if (isa == FA_ISA_XSMM && !c->depthwise && f->rows && f->cols && f->taps) {
+    if (isa == FA_ISA_XSMM && !c->depthwise && !f->pairs && f->rows && f->cols && f->taps) {
         f->xsmm = fa_xsmm_grid_place(room->xsmm, f);
         room->xsmm += fa_xsmm_grid_bytes(f->taps);
     }
@@ -317,7 +344,9 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     memset(memory, 0, fa_conv_bytes(g, isa, direction));
     char *behind = (char *)memory + round_up(sizeof *c + (size_t)n_phase * sizeof *c->phase);
     shelf room = {(int64_t *)(void *)behind, behind + round_up((size_t)(g->kh * g->kw) * sizeof(int64_t))};
-    c->in_pixel = y.gradient ? g->out : g->c;
+    c->channels = y.gradient ? g->out : g->c;
+    c->bf16 = g->bf16;
+    c->in_pixel = fa_bf16_pixel(g->bf16, c->channels);
     c->out_pixel = y.gradient ? g->c : g->out;
     c->depthwise = is_depthwise(g);
     c->groups = c->depthwise ? 1 : g->groups;
@@ -340,7 +369,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     int64_t low_y, high_y, low_x, high_x;
     reach(&y, &low_y, &high_y);
     reach(&x, &low_x, &high_x);
-    c->copies = !c->vectors && (low_y < 0 || low_x < 0 || high_y >= c->in_h || high_x >= c->in_w);
+    c->copies = !c->vectors && (c->bf16 || low_y < 0 || low_x < 0 || high_y >= c->in_h || high_x >= c->in_w);
     c->top = low_y < 0 ? -low_y : 0;
     c->left = low_x < 0 ? -low_x : 0;
     c->padded_h = c->top + (high_y >= c->in_h ? high_y + 1 : c->in_h);
@@ -349,13 +378,22 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, phase_of(&y, i / x.phases), phase_of(&x, i % x.phases), &room);
     for (int32_t i = 0; i < n_phase; i++) c->gaps |= c->phase[i].grid.taps == 0;
     const fa_grid *f = &c->phase[0].grid;
+    c->rows = c->bf16 && g->kh * g->kw == 1 && c->in_h == c->out_h && c->in_w == c->out_w && c->padded_h == c->in_h && c->padded_w == c->in_w && n_phase == 1;
     c->flat = n_phase == 1 && !c->copies && !c->vectors && f->in_row * f->rows == c->in_h * c->in_w * c->in_pixel && f->out_row * f->rows == c->out_h * c->out_w * c->out_pixel;
     return c;
+}
+
+/* Rounded positions stay in the second-level cache while they are multiplied, as far as they can; no fewer than make weights worth reading. */
+static int64_t rows_at_once(const fa_conv *c)
+{
+    const int64_t n = ROUNDED_WORDS / c->in_pixel;
+    return n > ROUNDED_MOST ? ROUNDED_MOST : n < ROUNDED_LEAST ? ROUNDED_LEAST : n;
 }
 
 size_t fa_conv_scratch(const fa_conv *c)
 {
     if (c->filters) return fa_winograd_scratch(c->winograd.in_c);
+    if (c->rows) return (size_t)(rows_at_once(c) * c->in_pixel) * sizeof(float);
     return c->copies ? (size_t)(c->padded_h * c->padded_w * c->in_pixel) * sizeof(float) : 0;
 }
 
@@ -406,14 +444,49 @@ static bool fill_gaps(const fa_conv *c, const fa_conv_data *d, float *out)
     return true;
 }
 
+/* Positions of all images as rows of one matrix. */
+static void run_rounded_rows(const fa_conv *c, const fa_conv_data *d)
+{
+    const int64_t total = d->n * c->in_h * c->in_w, most = rows_at_once(c), blocks = (total + most - 1) / most;
+    const float *mask = fa_slope_mask(&d->slope);
+    fa_grid grid = c->phase[0].grid;
+    grid.rows = 1;
+    for (int64_t b = 0; b < blocks; b++) {
+        const int64_t i = b * total / blocks, at = i * c->out_pixel;
+        grid.cols = (b + 1) * total / blocks - i;
+        fa_bf16_write(c->bf16, grid.cols, c->channels, d->in + i * c->channels, d->scratch);
+        fa_grid_run(&grid, &(fa_grid_data){
+                               .in = d->scratch,
+                               .w = d->packed,
+                               .bias = d->bias,
+                               .residual = d->residual ? d->residual + at : NULL,
+                               .mask = mask ? mask + at : NULL,
+                               .out = d->out + at,
+                               .relu = d->relu,
+                           });
+        if (!mask) fa_slope_apply(&d->slope, at, grid.cols * c->out_pixel, d->out + at);
+    }
+}
+
+/* The image within its padding, as the grids read it. */
+static void copy_image(const fa_conv *c, const float *in, float *to)
+{
+    if (c->bf16) {
+        const fa_bf16_padding padding = {c->in_h, c->in_w, c->top, c->left, c->padded_h, c->padded_w, c->channels};
+        fa_bf16_pad_image(c->bf16, &padding, in, to);
+        return;
+    }
+    const fa_padding padding = {c->in_h, c->in_w * c->in_pixel, c->top, c->left * c->in_pixel, c->padded_h, c->padded_w * c->in_pixel};
+    fa_pad_image(&padding, in, to);
+}
+
 /* One image, or all of them where they are flat; `image`: the number of the first. */
 static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
 {
-    const int64_t image_in = c->in_h * c->in_w * c->in_pixel, image_out = c->out_h * c->out_w * c->out_pixel;
+    const int64_t image_in = c->in_h * c->in_w * c->channels, image_out = c->out_h * c->out_w * c->out_pixel;
     const float *in = d->in + image * image_in;
     if (c->copies) {
-        const fa_padding padding = {c->in_h, c->in_w * c->in_pixel, c->top, c->left * c->in_pixel, c->padded_h, c->padded_w * c->in_pixel};
-        fa_pad_image(&padding, in, d->scratch);
+        copy_image(c, in, d->scratch);
         in = d->scratch;
     }
     const float *mask = fa_slope_mask(&d->slope);
@@ -450,6 +523,10 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
 
 void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
 {
+    if (c->rows) {
+        run_rounded_rows(c, d);
+        return;
+    }
     const int64_t image = c->out_h * c->out_w * c->out_pixel, step = c->filters || c->flat ? d->n : 1;
     for (int64_t i = 0; i < d->n; i += step) {
         if (c->filters) fa_winograd_run(&c->winograd, d);

@@ -17,6 +17,7 @@ typedef struct fa_conv_geometry {
     int64_t c, h, w, out, oh, ow; /* channels of all groups */
     int64_t groups, kh, kw, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int64_t winograd; /* 1: by minimal filtering (winograd.h), for which fa_conv_may_filter(); 0: direct sums */
+    int64_t bf16;     /* FA_BF16_...: whether weights and what they multiply, inputs or their gradient, are rounded. Of one group and without minimal filtering */
 } fa_conv_geometry;
 
 typedef enum fa_conv_direction {
@@ -32,7 +33,7 @@ bool fa_conv_supported(const fa_conv_geometry *geometry);
 bool fa_conv_may_filter(const fa_conv_geometry *geometry);
 bool fa_conv_should_filter(const fa_conv_geometry *geometry);
 
-/* Floats of the weights as fa_conv_pack() writes them. */
+/* Floats (words, FA_BF16_PAIRS) of the weights as fa_conv_pack() writes them. */
 size_t fa_conv_packed_floats(const fa_conv_geometry *geometry, fa_conv_direction direction);
 
 /* Element (o, c of o's group, kernel position t) of `weights` is at o * stride_out + c * stride_in + t * stride_position: [out, c, kh, kw] has

@@ -24,6 +24,15 @@ bool fa_cpu_avx512(void)
 #endif
 }
 
+bool fa_cpu_bf16(void)
+{
+#if FA_HAVE_AVX2
+    return fa_cpu_avx512() && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 bool fa_kernels_have(fa_isa isa)
 {
     /* A build without both libraries is the one that runs the same everywhere: it takes the reference operators. */
@@ -36,6 +45,11 @@ fa_isa fa_kernels_isa(void)
 {
     if (fa_kernels_have(FA_ISA_XSMM) && fa_cpu_avx512()) return FA_ISA_XSMM;
     return fa_kernels_have(FA_ISA_AVX2) ? FA_ISA_AVX2 : FA_ISA_NONE;
+}
+
+int64_t fa_kernels_bf16(void)
+{
+    return fa_kernels_isa() == FA_ISA_XSMM && fa_cpu_bf16() ? FA_BF16_PAIRS : FA_BF16_ROUNDED;
 }
 
 bool fa_kernels_available(void)

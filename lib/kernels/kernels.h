@@ -3,6 +3,7 @@
 #define FA_KERNELS_KERNELS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Which fast kernels this build has and this CPU runs. Everything in lib/kernels is single-threaded, and allocates only when an object is made. */
 typedef enum fa_isa {
@@ -14,6 +15,11 @@ typedef enum fa_isa {
 /* The fastest measured: libxsmm where the CPU has AVX-512, the library's own where it has AVX2. FA_ISA_NONE: only the reference operators exist. */
 fa_isa fa_kernels_isa(void);
 bool fa_kernels_available(void);
+
+/* How factors lie that are rounded to bfloat16 (kernels/bf16.h): not at all, FA_BF16_NONE; as floats, for any set of kernels; in pairs, for CPUs that multiply those. */
+enum { FA_BF16_NONE, FA_BF16_ROUNDED, FA_BF16_PAIRS };
+/* The faster of the last two on this CPU. */
+int64_t fa_kernels_bf16(void);
 
 /* "avx2", "libxsmm avx512", with "+blis" where second moments go there; "none". */
 const char *fa_kernels_name(void);

@@ -23,16 +23,14 @@ static void plain(const fa_grid *g, const fa_grid_data *d)
         }
 }
 
-/* Several positions, evenly spaced, under a single tap: rows times a matrix. */
-static bool is_rows(const fa_grid *g)
-{
-    return g->taps == 1 && g->rows * g->cols > 1 && (g->rows == 1 || (g->in_row == g->cols * g->in_col && g->out_row == g->cols * g->out_col));
-}
-
 void fa_grid_run(const fa_grid *g, const fa_grid_data *d)
 {
 #if FA_HAVE_AVX2
-    if (g->isa == FA_ISA_XSMM && is_rows(g) && fa_cpu_avx512()) {
+    if (g->pairs) {
+        fa_grid_bf16(g, d);
+        return;
+    }
+    if (g->isa == FA_ISA_XSMM && g->rows * g->cols > 1 && fa_grid_is_rows(g) && fa_cpu_avx512()) {
         fa_rows_avx512(g, d);
         return;
     }

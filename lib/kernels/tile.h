@@ -11,7 +11,7 @@
  * The one inner shape of convolutions and matrix products: for each output position (a grid of rows x cols),
  *     out[position][0..m) = act(bias + residual[position] + sum over taps t, depth c of in[position + tap[t] + c] * w[t][c][0..m)).
  * Weights come in blocks of FA_TILE outputs: [block][tap][depth][width], the last block FA_TILE or FA_TILE / 2 wide, filled with zeros.
- * All offsets count floats.
+ * All offsets count floats; with `pairs` those into the input, depth and the elements of weights count words of two bfloat16 numbers (kernels/bf16.h).
  */
 #define FA_TILE 16
 
@@ -22,6 +22,7 @@ typedef struct fa_grid {
     int64_t taps, depth, m;
     const int64_t *tap; /* [taps] offsets into the input */
     fa_isa isa;
+    bool pairs;     /* for fa_cpu_bf16() alone, whatever `isa` */
     bool depthwise; /* depth 1, input and output channels correspond, weights are [tap][m]; for plain loops alone, see depthwise.h */
     const struct fa_xsmm_grid *xsmm; /* FA_ISA_XSMM: what libxsmm made for this grid; NULL where it could not */
 } fa_grid;
@@ -47,11 +48,18 @@ static inline int64_t fa_tile_round(int64_t m)
     return (m + FA_TILE / 2 - 1) / (FA_TILE / 2) * (FA_TILE / 2);
 }
 
+/* Positions evenly spaced under a single tap: rows times a matrix. */
+static inline bool fa_grid_is_rows(const fa_grid *g)
+{
+    return g->taps == 1 && (g->rows == 1 || (g->in_row == g->cols * g->in_col && g->out_row == g->cols * g->out_col));
+}
+
 void fa_grid_run(const fa_grid *grid, const fa_grid_data *data);
 
 /* The implementations behind it. */
 void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);
-void fa_rows_avx512(const fa_grid *grid, const fa_grid_data *data); /* one tap, positions evenly spaced */
+void fa_rows_avx512(const fa_grid *grid, const fa_grid_data *data); /* fa_grid_is_rows() */
+void fa_grid_bf16(const fa_grid *grid, const fa_grid_data *data);   /* of pairs */
 
 /* Made in `memory` of fa_xsmm_grid_bytes(), zeroed. NULL when libxsmm cannot make the kernels: the AVX2 ones serve then. */
 size_t fa_xsmm_grid_bytes(int64_t taps);

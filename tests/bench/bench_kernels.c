@@ -79,7 +79,7 @@ int main(void)
                                         {3, 32, 64, 7, 2, 3, 1},   {64, 56, 64, 3, 1, 1, 1}, {256, 14, 256, 3, 1, 1, 1},  {256, 14, 64, 1, 1, 0, 1},
                                         {64, 28, 64, 3, 1, 1, 64},
                                         {72, 56, 72, 3, 2, 1, 72}, {240, 14, 240, 5, 1, 2, 240}, {288, 14, 288, 5, 2, 2, 288}, {576, 7, 576, 5, 1, 2, 576}, {128, 48, 128, 3, 1, 1, 128},
-                                        {64, 1, 10, 1, 1, 0, 1},  {784, 1, 512, 1, 1, 0, 1},   {1024, 1, 1024, 1, 1, 0, 1}};
+                                        {64, 1, 10, 1, 1, 0, 1},  {512, 7, 512, 3, 1, 1, 1}, {784, 1, 512, 1, 1, 0, 1},   {1024, 1, 1024, 1, 1, 0, 1}};
     fa_context *context;
     if (fa_context_create(NULL, &context) != FA_OK) return 1;
     most[0] = fma_peak(FA_ISA_AVX2), most[1] = fma_peak(FA_ISA_XSMM);
@@ -92,6 +92,10 @@ int main(void)
             for (int direction = 0; direction < 2; direction++)
                 for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++)
                     if (fa_kernels_have(isa)) print_rate(direction ? "gradient" : "forward", isa, conv_rate(context, isa, &g, n, direction));
+            fa_conv_geometry rounded = g;
+            rounded.bf16 = fa_kernels_bf16();
+            for (int direction = 0; direction < 2 && rounded.bf16 == FA_BF16_PAIRS && g.groups == 1; direction++)
+                print_rate(direction ? "gradient_bf16" : "forward_bf16", FA_ISA_XSMM, conv_rate(context, FA_ISA_XSMM, &rounded, n, direction));
             printf("}\n");
             fflush(stdout);
         }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/context.h"
+#include "base/half.h"
 #include "base/rng.h"
 #include "kernels/conv.h"
+#include "kernels/cpu.h"
 #include "kernels/nhwc.h"
 #include "kernels/normal.h"
 #include "kernels/outer.h"
@@ -83,6 +85,17 @@ static void by_definition(const fa_conv_geometry *g, int64_t n, bool gradient, c
                             }
 }
 
+/* Whether the set makes objects for this geometry: bfloat16 in pairs belongs to one alone. */
+static bool serves(fa_isa isa, const fa_conv_geometry *g)
+{
+    return fa_kernels_have(isa) && (g->bf16 != FA_BF16_PAIRS || (isa == FA_ISA_XSMM && fa_cpu_bf16()));
+}
+
+static void round_all(int64_t n, float *x)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = fa_bfloat16_nearest(x[i]);
+}
+
 /* `chosen`: the chain whose slope multiplies the sums, 0: none. Slopes are tested by themselves (test_elementwise.c). */
 static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool bias, int residual, bool relu, int32_t chosen)
 {
@@ -98,11 +111,15 @@ static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool
     const fa_conv_direction direction = gradient ? FA_CONV_DATA_GRADIENT : FA_CONV_FORWARD;
     float *packed = malloc(fa_conv_packed_floats(g, direction) * sizeof *packed);
     ck_assert(want && size && packed);
+    fa_conv_pack(g, direction, w, cg * g->kh * g->kw, g->kh * g->kw, 1, packed);
+    float *given = malloc((size_t)n_in * sizeof *given);
+    ck_assert_ptr_nonnull(given);
+    memcpy(given, in, (size_t)n_in * sizeof *given);
+    if (g->bf16) round_all(n_in, in), round_all(g->out * cg * g->kh * g->kw, w);
     by_definition(g, n, gradient, in, w, want, size);
     const double largest = largest_of(n_out, size);
-    fa_conv_pack(g, direction, w, cg * g->kh * g->kw, g->kh * g->kw, 1, packed);
     for (int k = 0; k < N_ISA; k++) {
-        if (!fa_kernels_have(isas[k])) continue;
+        if (!serves(isas[k], g)) continue;
         fa_arena arena = {.context = context};
         const fa_conv *conv = fa_conv_new(&arena, isas[k], g, direction);
         ck_assert_ptr_nonnull(conv);
@@ -111,7 +128,7 @@ static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool
         if (bytes) ck_assert_ptr_nonnull(scratch = malloc(bytes));
         if (bytes) memset(scratch, 0xff, bytes);
         if (residual == 2) memcpy(out, add, (size_t)n_out * sizeof *out);
-        fa_conv_data d = {n, in, packed, bias ? b : NULL, residual == 2 ? out : residual ? add : NULL, out, relu, scratch, {n_step, chains[chosen], before}};
+        fa_conv_data d = {n, given, packed, bias ? b : NULL, residual == 2 ? out : residual ? add : NULL, out, relu, scratch, {n_step, chains[chosen], before}};
         fa_conv_run(conv, &d);
         for (int64_t i = 0; i < n_out; i++) {
             double right = want[i] + (bias ? b[i % pixel] : 0) + (residual ? add[i] : 0);
@@ -123,7 +140,17 @@ static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool
         free(scratch);
         fa_arena_clear(&arena);
     }
-    free(in), free(w), free(b), free(add), free(out), free(before), free(slope), free(want), free(size), free(packed);
+    free(in), free(given), free(w), free(b), free(add), free(out), free(before), free(slope), free(want), free(size), free(packed);
+}
+
+/* Factors rounded to bfloat16, in every form. */
+static void check_rounded(const fa_conv_geometry *g, int64_t n)
+{
+    fa_conv_geometry form = *g;
+    for (form.bf16 = FA_BF16_ROUNDED; form.bf16 <= FA_BF16_PAIRS; form.bf16++) {
+        check_conv(&form, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1), 0);
+        check_conv(&form, n, true, pick(0, 3) == 0, (int)pick(0, 2), pick(0, 3) == 0, (int32_t)pick(0, 4));
+    }
 }
 
 /* The weight gradient, [out, c, k] or [c, k, out], added to what was there; and the bias's. */
@@ -180,6 +207,7 @@ static void check_both(const fa_conv_geometry *g, int64_t n)
 {
     fa_conv_geometry way = *g;
     for (; way.winograd <= fa_conv_may_filter(g); way.winograd++) check_directions(&way, n);
+    if (g->groups == 1) check_rounded(g, n);
 }
 
 static fa_conv_geometry geometry(int64_t c, int64_t h, int64_t out, int64_t k, int64_t stride, int64_t pad)
@@ -248,7 +276,37 @@ START_TEST(rows_of_random_sizes)
         const int64_t n = pick(1, tall ? 700 : 45);
         check_conv(&g, n, false, pick(0, 1), (int)pick(0, 2), pick(0, 1), 0);
         check_conv(&g, n, true, pick(0, 1), (int)pick(0, 2), pick(0, 1), (int32_t)pick(0, 4));
+        check_rounded(&g, n);
     }
+}
+END_TEST
+
+/* Numbers are rounded to the nearest, ties to the even one, and what is not finite stays so, in every form. */
+START_TEST(rounding_of_special_numbers)
+{
+    static const float cases[][2] = {{1.0f, 1.0f}, {1.00390625f, 1.0f}, {1.01171875f, 1.015625f}, {1.00390637f, 1.0078125f}, {-1.00390625f, -1.0f}, {3.4e38f, INFINITY},
+                                     {INFINITY, INFINITY}, {-INFINITY, -INFINITY}, {NAN, NAN}, {-0.0f, -0.0f}};
+    for (int64_t bf16 = FA_BF16_ROUNDED; bf16 <= FA_BF16_PAIRS; bf16++)
+        for (int k = 0; k < N_ISA; k++) {
+            const fa_conv_geometry g = {.c = 3, .h = 1, .w = 1, .out = 1, .oh = 1, .ow = 1, .groups = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1,
+                                        .bf16 = bf16};
+            const float ones[] = {1, 1, 1};
+            float packed[64], out, scratch[280 * 3];
+            if (!serves(isas[k], &g)) continue;
+            ck_assert_uint_le(fa_conv_packed_floats(&g, FA_CONV_FORWARD), 64);
+            fa_conv_pack(&g, FA_CONV_FORWARD, ones, 3, 1, 1, packed);
+            fa_arena arena = {.context = context};
+            const fa_conv *conv = fa_conv_new(&arena, isas[k], &g, FA_CONV_FORWARD);
+            ck_assert(conv && fa_conv_scratch(conv) <= sizeof scratch);
+            for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+                for (int place = 0; place < 3; place++) {
+                    float in[3] = {0};
+                    in[place] = cases[i][0];
+                    fa_conv_run(conv, &(fa_conv_data){.n = 1, .in = in, .packed = packed, .out = &out, .scratch = scratch});
+                    ck_assert_msg(cases[i][1] == out || (isnan(cases[i][1]) && isnan(out)), "form %d, set %d: %.9g becomes %.9g", (int)bf16, (int)isas[k], (double)cases[i][0], (double)out);
+                }
+            fa_arena_clear(&arena);
+        }
 }
 END_TEST
 
@@ -370,6 +428,7 @@ int main(void)
     tcase_add_test(t, convolutions_of_random_shapes);
     tcase_add_test(t, depthwise_of_random_shapes);
     tcase_add_test(t, rows_of_random_sizes);
+    tcase_add_test(t, rounding_of_special_numbers);
     tcase_add_test(t, transposes);
     tcase_add_test(t, minimal_filtering_of_random_shapes);
     tcase_add_test(t, sizes_beyond_the_kernels);
