@@ -88,6 +88,13 @@ int32_t loss_argument(const struct argp_state *state, const char *argument)
     return loss;
 }
 
+int32_t precision_argument(const struct argp_state *state, const char *argument)
+{
+    if (strcmp(argument, "f32") == 0) return FA_PRECISION_F32;
+    if (strcmp(argument, "bf16") != 0) usage_error(state, "--precision takes f32 or bf16, not '%s'", argument);
+    return FA_PRECISION_BF16;
+}
+
 int32_t score_argument(const struct argp_state *state, const char *argument)
 {
     int32_t score = fa_score_from_name(argument);

@@ -38,6 +38,10 @@ double real_argument(const struct argp_state *state, const char *option, const c
 /* The number of a loss by its name, or a usage error that lists the names. */
 int32_t loss_argument(const struct argp_state *state, const char *argument);
 
+/* FA_PRECISION_... by name; the option has the same words in every command. */
+int32_t precision_argument(const struct argp_state *state, const char *argument);
+#define PRECISION_HELP "What layers are computed in: f32 (default), or bf16, up to twice as fast on CPUs that multiply bfloat16"
+
 /* The number of a score by its name, or a usage error that lists the names. */
 int32_t score_argument(const struct argp_state *state, const char *argument);
 int32_t signatures_argument(const struct argp_state *state, const char *argument); /* FA_SIGNATURES_... */

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { KEY_JSON = 256, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCORE, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE, KEY_LOSS, KEY_SIGNATURES };
+enum { KEY_JSON = 256, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCORE, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE, KEY_LOSS, KEY_SIGNATURES, KEY_PRECISION };
 
 typedef struct evaluate {
     operands operands;
@@ -29,6 +29,7 @@ static const struct argp_option options[] = {
     {"alpha", KEY_ALPHA, "A", 0, "False positive rate to hold (default 0.05)", 2},
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 2},
     {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are held for couplings: f32, bf16 or int8 (default f32)", 2},
+    {"precision", KEY_PRECISION, "TYPE", 0, PRECISION_HELP, 2},
     {"threads", 't', "N", 0, "Threads (default 1)", 2},
     {NULL, 0, NULL, 0, "Output:", 3},
     {"json", KEY_JSON, NULL, 0, "Print one JSON object and no progress", 3},
@@ -59,6 +60,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_ALPHA: c->how.alpha = real_argument(state, "--alpha", arg, 1e-9, 1 - 1e-9); return 0;
     case 'b': c->how.batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
     case KEY_SIGNATURES: c->how.signatures = signatures_argument(state, arg); return 0;
+    case KEY_PRECISION: c->open.precision = precision_argument(state, arg); return 0;
     case 't': c->how.threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
     case KEY_JSON: c->json = true; return 0;
     case ARGP_KEY_ARG: take_operand(state, &c->operands, 1, arg); return 0;

@@ -9,6 +9,11 @@
 
 #define SHOWN 5 /* references that the audit names */
 
+static const char *precision_name(int32_t precision)
+{
+    return precision == FA_PRECISION_BF16 ? "bf16" : "f32";
+}
+
 static const char *blocks_name(int32_t blocks)
 {
     return blocks == FA_BLOCKS_PLAIN ? "plain" : blocks == FA_BLOCKS_LAYER_UNIT ? "layer-unit" : "both";
@@ -104,8 +109,8 @@ static int print_json(const session *s, const char *path, const fa_sketch_info *
 {
     json_t *options = json_pack("{s:s,s:f,s:i,s:I}", "loss", fa_loss_name(i->loss), "ridge", i->ridge, "topk", (int)i->topk, "seed", (json_int_t)i->seed);
     if (!i->is_trace)
-        json_object_update_new(options, json_pack("{s:i,s:i,s:f,s:f,s:s,s:b}", "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "blocks",
-                                                  blocks_name(i->blocks), "keep_moments", (int)i->has_moments));
+        json_object_update_new(options, json_pack("{s:i,s:i,s:f,s:f,s:s,s:b,s:s}", "k_in", (int)i->k_in, "k_out", (int)i->k_out, "beta", i->beta, "damping", i->damping, "blocks",
+                                                  blocks_name(i->blocks), "keep_moments", (int)i->has_moments, "precision", precision_name(i->precision)));
     return json_print(json_pack("{s:s,s:s,s:o,s:i,s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o}",
                                 "kind", "sketch", "path", path, "trace", i->is_trace ? inspect_trace_json(s->sketch) : json_null(), "format_version", (int)i->format_version, "library_version", i->library_version,
                                 "references", (json_int_t)i->reference_count, "calibration", (json_int_t)i->calibration_count,
@@ -124,8 +129,8 @@ static void print_digest(const char *what, const uint8_t digest[FA_DIGEST_SIZE])
 
 static void print_layers(const session *s, const fa_sketch_info *i)
 {
-    printf("  options     k %d x %d, beta %g, damping %g, ridge %g, blocks %s, loss %s, topk %d, seed %llu\n", (int)i->k_in, (int)i->k_out, i->beta, i->damping, i->ridge,
-           blocks_name(i->blocks), fa_loss_name(i->loss), (int)i->topk, (unsigned long long)i->seed);
+    printf("  options     k %d x %d, beta %g, damping %g, ridge %g, blocks %s, loss %s, topk %d, seed %llu, precision %s\n", (int)i->k_in, (int)i->k_out, i->beta, i->damping, i->ridge,
+           blocks_name(i->blocks), fa_loss_name(i->loss), (int)i->topk, (unsigned long long)i->seed, precision_name(i->precision));
     printf("  moments     %s\n", i->has_moments ? "kept: fattr merge can join this sketch with those of other references" : "not kept (see fattr build --keep-moments)");
     printf("  signature   %lld numbers from %d layers, %lld classes\n\n", (long long)i->signature_length, (int)i->layer_count, (long long)i->class_count);
     printf("  %7s %7s %6s %9s  %s\n", "in", "out", "groups", "k", "layer");

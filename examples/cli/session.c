@@ -16,6 +16,7 @@ static int open_model(session *s, const session_options *o)
     fa_model_options options;
     fa_model_options_init(&options, sizeof options);
     options.output = o->output;
+    options.precision = o->precision;
     if (fa_model_load_file(s->context, o->model, &options, &s->model) != FA_OK) return say_failure();
     fa_model_info info = {.struct_size = sizeof info};
     if (fa_model_get_info(s->model, &info) != FA_OK) return say_failure();

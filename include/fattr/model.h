@@ -8,6 +8,10 @@
 /** A network: graph and weights. Immutable, reference-counted, safe from many threads; several sketches and scorers share one. */
 typedef struct fa_model fa_model;
 
+/** What layers are computed in (`fa_model_options.precision`). */
+#define FA_PRECISION_F32 0
+#define FA_PRECISION_BF16 1
+
 typedef struct fa_model_options {
     size_t struct_size; /**< sizeof(fa_model_options) of the caller */
     /** Name of the output (or of any inner value) that holds the class logits `[n, classes]`; NULL (default): the first output. A trailing
@@ -22,6 +26,13 @@ typedef struct fa_model_options {
      *  first; 1 to 1024, default 8. A plan is small, but for weights that the file holds in another form (float16, quantised), which it has as floats on
      *  reference kernels. On fast kernels a value other than the logits takes the weights once more, packed; the last such value's are kept. */
     int64_t plan_cache;
+    /** FA_PRECISION_...: what the layers are computed in; default FA_PRECISION_F32. FA_PRECISION_BF16: in products by constant matrices (fully connected layers, the projections of
+     *  transformers) and in convolutions of images of one group, weights and what they multiply (the input; backward, the gradient at the output) are rounded to bfloat16, to nearest,
+     *  ties to even, and the products summed up as floats. 3 x 3 convolutions of stride 1 that are faster by minimal filtering stay in float, as do attention between
+     *  computed values, everything that has no weights, the signature's projections, and draws of trace sketches, which differ by less than bfloat16 tells apart. On CPUs with AVX-512 BF16
+     *  it is up to twice as fast and takes half of the memory for packed weights (docs/performance.md); on any other CPU, and with reference kernels, the same numbers are
+     *  rounded and nothing is gained. The digest is the same, and a sketch of either precision scores with a model of either (docs/method.md has what that changes). */
+    int32_t precision;
 } fa_model_options;
 
 /** Fills in the defaults. @param size sizeof(fa_model_options) of the caller. */
@@ -61,6 +72,7 @@ typedef struct fa_model_info {
     int32_t class_count;      /**< columns of the logits; -1 when the file does not say */
     const char *logits;       /**< name of the value taken as logits; owned by the model */
     const char *producer;     /**< what wrote the file, "" when it does not say; owned by the model */
+    int32_t precision;        /**< FA_PRECISION_... of its layers; FA_PRECISION_F32 of a host's */
 } fa_model_info;
 
 /** Describes the model. */

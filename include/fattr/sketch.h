@@ -163,6 +163,7 @@ typedef struct fa_sketch_info {
     int32_t is_trace;            /**< 1: a trace sketch: see fa_sketch_get_trace_info(); layer_count is 0 and so are k_in, k_out, blocks, beta and damping */
     int32_t loss;                /**< FA_LOSS_... */
     int32_t has_moments;         /**< 1: built with keep_moments */
+    int32_t precision;           /**< FA_PRECISION_... of the model that it was built with; any may score with it. FA_PRECISION_F32 of a trace sketch */
 } fa_sketch_info;
 
 FA_API fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info);

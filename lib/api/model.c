@@ -81,7 +81,8 @@ static void describe(fa_model *m)
                               .layer_count = fa_program_layer_count(m->program),
                               .class_count = -1,
                               .logits = logits->name,
-                              .producer = g->producer ? g->producer : ""};
+                              .producer = g->producer ? g->producer : "",
+                              .precision = fa_program_precision(m->program)};
     /* A look-through value is rarely declared itself, but it has the shape of the output behind it. */
     for (int32_t i = -1; i < g->n_output && m->info.class_count < 0; i++) {
         const fa_value *v = i < 0 ? logits : &g->value[g->output[i]];
@@ -109,10 +110,11 @@ static fa_status fill(fa_model *m, const fa_model_options *o)
     if (o->bound_count < 0) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound_count: %d is negative", o->bound_count);
     if (o->bound_count && !o->bound) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound is NULL");
     if (o->plan_cache < 0 || o->plan_cache > 1024) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.plan_cache: %lld is not in 1 to 1024", (long long)o->plan_cache);
+    if (o->precision != FA_PRECISION_F32 && o->precision != FA_PRECISION_BF16) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.precision: %d is neither FA_PRECISION_F32 nor FA_PRECISION_BF16", o->precision);
     if (!m->host) FA_TRY(fa_plan_check_ops(m->graph, &fa_op_table_f32));
     if (o->bound_count) FA_TRY(fa_graph_bind(m->read, o->bound, o->bound_count, &m->graph));
     FA_TRY(find_logits(m->graph, o->output, &m->logits));
-    FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create(m->graph, m->logits, m->context->kernels, &m->program));
+    FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create_in(m->graph, m->logits, m->context->kernels, o->precision, &m->program));
     FA_TRY(fa_run_plans_create(m->context, m->graph, m->program, m->logits, o->plan_cache ? (int32_t)o->plan_cache : PLANS, &m->plans));
     const fa_graph *g = m->graph;
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);

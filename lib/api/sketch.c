@@ -95,6 +95,7 @@ fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info)
         own.beta = o->beta;
         own.damping = o->damping;
         own.has_moments = o->keep_moments;
+        own.precision = b->precision;
     }
     memcpy(own.model_digest, b->model_digest, FA_DIGEST_SIZE);
     memcpy(own.references_digest, b->references_digest, FA_DIGEST_SIZE);

@@ -68,7 +68,7 @@ static fa_status conv_prepare(fa_op_setup *s)
     FA_TRY(FA_R(fa_op_set)(&s->out[0], x->dtype, 4, dim));
     fa_conv_geometry g = {.c = x->dim[3], .h = w.in[1], .w = w.in[2], .out = weight[0], .oh = w.out[1], .ow = w.out[2], .groups = groups,
                                 .kh = weight[2], .kw = weight[3], .stride_h = w.stride[1], .stride_w = w.stride[2], .dilation_h = w.dilation[1],
-                                .dilation_w = w.dilation[2], .pad_top = w.pad[1], .pad_left = w.pad[2]};
+                                .dilation_w = w.dilation[2], .pad_top = w.pad[1], .pad_left = w.pad[2], .bf16 = fa_layer_bf16(s->node)};
     g.winograd = fa_conv_should_filter(&g);
     return finish(s, &g, x->dim[0]);
 }
@@ -86,7 +86,7 @@ static fa_status gemm_prepare(fa_op_setup *s)
     memcpy(dim, x->dim, sizeof dim);
     dim[x->ndim - 1] = weight[0];
     FA_TRY(FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, dim));
-    const fa_conv_geometry g = {weight[1], 1, 1, weight[0], 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    const fa_conv_geometry g = {weight[1], 1, 1, weight[0], 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, .bf16 = fa_layer_bf16(s->node)};
     return finish(s, &g, x->count / last);
 }
 

@@ -124,7 +124,7 @@ static fa_status cut_patches(fa_fast *f, int32_t n, fa_conv_geometry *g, weights
     f->edit.graph->node[patches].out[0] = *x;
     f->edit.graph->node[patches].n_attr = 0;
     FA_TRY(set_ints(f, patches, 0, "kernel_shape", 2, (int64_t[]){g->kh, g->kw}));
-    *g = (fa_conv_geometry){g->c * g->kh * g->kw, 1, 1, g->out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    *g = (fa_conv_geometry){g->c * g->kh * g->kw, 1, 1, g->out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, .bf16 = g->bf16};
     w->stride_in = 1;
     return FA_OK;
 }
@@ -154,7 +154,7 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     const bool patchwise = is_patchwise(f, node, w);
     if (!patchwise && !window_fits(node, w->dim + 2)) return FA_OK;
     fa_conv_geometry g = {.c = w->dim[1] * groups, .h = 1, .w = 1, .out = w->dim[0], .oh = 1, .ow = 1, .groups = groups, .kh = w->dim[2],
-                          .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
+                          .kw = w->dim[3], .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .bf16 = fa_layer_bf16(node)};
     if (!patchwise) {
         set_window(node, &g);
         g.winograd = fa_conv_should_filter(&g);
@@ -219,8 +219,8 @@ fa_status fa_fast_gemm(fa_fast *f, int32_t n, bool *done)
     weights from = {node->in[1], NULL, transposed ? in : 1, transposed ? 1 : out};
     FA_TRY(scale(f, alpha, &from.value));
     if (!f->base->value[node->in[1]].varies && !(from.data = fa_fast_floats(f, &f->edit.graph->value[from.value].view))) return FA_ERR_MEMORY;
-    const fa_conv_geometry g = {in, 1, 1, out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
-    const bool turned = in * out > TWICE_MOST;
+    const fa_conv_geometry g = {in, 1, 1, out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, .bf16 = fa_layer_bf16(node)};
+    const bool turned = in * out > TWICE_MOST && !g.bf16; /* both directions in pairs of bfloat16 take what one of floats takes */
     FA_TRY(make_layer(f, n, "GemmFast", &g, &from, turned, &made));
     fa_fast_int_attr(f, made, node->n_attr + 2, "matrix", gemm);
     fa_fast_int_attr(f, made, node->n_attr + 3, "turned", turned);

@@ -5,6 +5,7 @@
 #define FA_REAL float
 #define FA_REAL_SUFFIX f32
 #include "kernels/chain.h"
+#include "kernels/kernels.h"
 #include "ops/walk.h"
 
 /*
@@ -25,6 +26,12 @@
  *                  which then is a ConvNhwc of kernel 1
  */
 #define FA_FAST_DOMAIN "fattr"
+
+/* fa_conv_geometry.bf16 of a layer's node. */
+static inline int64_t fa_layer_bf16(const fa_node *node)
+{
+    return node->bf16 ? fa_kernels_bf16() : FA_BF16_NONE;
+}
 
 /* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
 enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };

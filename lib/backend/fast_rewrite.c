@@ -12,6 +12,7 @@ fa_status fa_fast_new_node(fa_fast *f, int32_t n, const char *op, const char *do
     fa_node *to = &f->edit.graph->node[*node];
     if (from->n_attr) memcpy(to->attr, from->attr, (size_t)from->n_attr * sizeof *to->attr);
     to->n_attr = from->n_attr; /* the rest as they are set */
+    to->bf16 = from->bf16;
     return FA_OK;
 }
 

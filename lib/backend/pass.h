@@ -5,6 +5,8 @@
 #include "backend/head.h"
 #include "graph/graph.h"
 
+#include <fattr/model.h>
+
 /*
  * The pass interface: what a sketch and a scorer ask of a network. A program is the network as one implementation runs it (shared, immutable); a
  * pass is one thread's memory for running it on up to `batch` inputs at a time. Two engines stand behind it (engine.h): the graph executor, on reference or on fast
@@ -83,10 +85,13 @@ typedef struct fa_pass fa_pass;
 /* `kernels`: FA_KERNELS_REFERENCE or FA_KERNELS_FAST. `logits`: value index. The graph must outlive the program.
  * BatchNormalization is folded into the layer before it where that is exact. */
 fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out);
+/* The same with layers in FA_PRECISION_... (fattr/model.h), which of fa_program_create() is FA_PRECISION_F32. */
+fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, fa_program **out);
 void fa_program_destroy(fa_program *program);
 int32_t fa_program_layer_count(const fa_program *program);
 const fa_layer *fa_program_layer(const fa_program *program, int32_t index);
 const fa_tap_ops *fa_program_tap_ops(const fa_program *program);
+int32_t fa_program_precision(const fa_program *program);   /* FA_PRECISION_... */
 const char *fa_program_kernels(const fa_program *program); /* "reference", "libxsmm avx2", ... */
 
 /* The shape of one input of the graph, without the batch: taken from declared dimensions, and from the caller's arrays where they are open. */

@@ -62,13 +62,14 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
         constants = keep(p, made);
     }
     FA_TRY(fa_rewrite_batchnorm(constants, &p->logits, 1, &made));
+    if (p->precision == FA_PRECISION_BF16) fa_mark_bf16(made);
     FA_TRY(finish(p, keep(p, made), &p->evaluation));
     if (!varied || !varied->reestimate) return FA_OK;
     FA_TRY(fa_rewrite_statistics(constants, &p->parameters, &p->arena, &p->norms, &made));
     return finish(p, keep(p, made), &p->training);
 }
 
-static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *varied, fa_program **out)
+static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, const fa_varied_options *varied, fa_program **out)
 {
     fa_context *c = graph->arena.context;
     fa_program *p = fa_new(c, sizeof *p);
@@ -77,6 +78,7 @@ static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, 
     p->engine = &fa_engine_graph;
     p->logits = logits;
     p->kind = kernels;
+    p->precision = precision;
     fa_status status = rewrite(p, graph, varied);
     if (status != FA_OK) {
         fa_program_destroy(p);
@@ -88,17 +90,22 @@ static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, 
 
 fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out)
 {
-    return create(graph, logits, kernels, NULL, out);
+    return create(graph, logits, kernels, FA_PRECISION_F32, NULL, out);
+}
+
+fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, fa_program **out)
+{
+    return create(graph, logits, kernels, precision, NULL, out);
 }
 
 fa_status fa_program_create_varied(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *options, fa_program **out)
 {
-    return create(graph, logits, kernels, options, out);
+    return create(graph, logits, kernels, FA_PRECISION_F32, options, out);
 }
 
 fa_status fa_program_vary_graph(const fa_program *program, const fa_varied_options *options, fa_program **out)
 {
-    return create(program->source, program->logits, program->kind, options, out);
+    return create(program->source, program->logits, program->kind, FA_PRECISION_F32, options, out);
 }
 
 void fa_program_destroy(fa_program *p)
@@ -124,6 +131,11 @@ const fa_layer *fa_program_layer(const fa_program *p, int32_t index)
 const fa_tap_ops *fa_program_tap_ops(const fa_program *p)
 {
     return p->tap_ops;
+}
+
+int32_t fa_program_precision(const fa_program *p)
+{
+    return p->precision;
 }
 
 const char *fa_program_kernels(const fa_program *p)

@@ -78,7 +78,8 @@ struct fa_program {
     const fa_tap_ops *tap_ops;
     const char *kernels;
     int32_t logits;
-    int32_t kind; /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST */
+    int32_t kind;      /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST */
+    int32_t precision; /* FA_PRECISION_... */
 };
 
 #endif

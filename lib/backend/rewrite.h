@@ -24,6 +24,10 @@ fa_status fa_rewrite_batchnorm(const fa_graph *graph, const int32_t *keep, int32
 /* That node: `in` (weight, bias or -1, scale, shift, mean, variance), `weight` and `bias` what it makes. */
 fa_status fa_fold_batchnorm(fa_edit *edit, const char *name, const int32_t in[6], int64_t step, float epsilon, int32_t weight, int32_t bias);
 
+/* precision.c: marks (fa_node.bf16) the layers of a canonical graph that are computed in bfloat16: products of an input by constant matrices, and convolutions of images of one group,
+ * unless minimal filtering in float is the faster way. */
+void fa_mark_bf16(fa_graph *graph);
+
 /* rewrite_einsum.c: Einsums of computed values that are batches of matrix products become MatMul between Transposes. */
 fa_status fa_rewrite_einsums(const fa_graph *graph, fa_graph **out);
 

@@ -98,10 +98,11 @@ static void make_key(const fa_run_plans *p, int32_t value, const fa_view *inputs
     }
 }
 
+/* Whether a value is made by a program; else the file's own graph is run. */
 static bool on_kernels(const fa_run_plans *p, int32_t value)
 {
     const fa_value *v = &p->graph->value[value];
-    return p->context->kernels == FA_KERNELS_FAST && v->producer >= 0 && !v->is_parameter;
+    return (p->context->kernels == FA_KERNELS_FAST || p->program->precision != FA_PRECISION_F32) && v->producer >= 0 && !v->is_parameter;
 }
 
 static fa_status make_tail(fa_run_plans *p, int32_t value, fa_run_tail **out)
@@ -109,7 +110,7 @@ static fa_status make_tail(fa_run_plans *p, int32_t value, fa_run_tail **out)
     fa_run_tail *t = fa_new(p->context, sizeof *t);
     if (!t) return FA_ERR_MEMORY;
     *t = (fa_run_tail){.value = value, .users = 1};
-    fa_status status = fa_program_create(p->graph, value, FA_KERNELS_FAST, &t->program);
+    fa_status status = fa_program_create_in(p->graph, value, p->context->kernels, p->program->precision, &t->program);
     if (status != FA_OK) {
         fa_delete(p->context, t);
         return status;

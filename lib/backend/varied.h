@@ -8,7 +8,8 @@
  * Networks whose weights move. In a varied program chosen initialisers, its parameters, take their values from the caller at run time: from one flat
  * vector of floats, parameter after parameter, each in the file's own layout. BatchNormalization is not folded beforehand: its scale and shift are
  * parameters like others; its running mean and variance are the program's statistics, a second flat vector. Setting the weights of a pass packs and
- * folds; forward passes after that cost what those of a plain program cost, and at the trained weights give the same bits.
+ * folds; forward passes after that cost what those of a plain program cost, and at the trained weights give the same bits. Layers are in float
+ * whatever the plain program's precision: weights move by less than the steps of bfloat16.
  *
  * Parameters are real initialisers (or tensors of Constant nodes) from which the logits follow and that stand as weight or bias of Conv, ConvTranspose, Gemm and MatMul, as scale or
  * bias of BatchNormalization, LayerNormalization, InstanceNormalization and GroupNormalization, as slope of PRelu, as table of Gather, or, with rank >= 1 and more than one

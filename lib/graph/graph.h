@@ -34,6 +34,7 @@ typedef struct fa_node {
     int32_t *in;  /* value indices, -1 for an absent optional input */
     int32_t *out; /* value indices, -1 for an output that is not wanted */
     fa_attr *attr;
+    bool bf16; /* a layer, Conv, Gemm or MatMul, whose factors are rounded to bfloat16 (backend/precision.c); no file says so */
 } fa_node;
 
 typedef struct fa_value {

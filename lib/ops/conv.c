@@ -10,6 +10,7 @@
 typedef struct conv {
     fa_window w;
     int64_t n, groups, wide, windowed; /* channels per group */
+    bool bf16;
 } conv;
 
 enum direction { TO_WINDOWED, TO_WIDE, TO_WEIGHT };
@@ -145,14 +146,29 @@ static fa_status conv_prepare(fa_op_setup *s)
     if (!fa_mul_i64(c.wide, groups, &from)) return fa_fail(FA_ERR_SHAPE, "%lld groups", (long long)groups);
     FA_TRY(check_channels(x, weight, bias, from, channels));
     FA_TRY(FA_R(fa_window_shape)(&c.w, c.n, channels, c.w.out, x->dtype, &s->out[0]));
+    c.bf16 = s->node->bf16;
+    s->scratch = fa_factor_scratch(c.bf16, weight->count, x->count, s->out[0].count);
     return finish(s, &c);
+}
+
+/* The factors of a Conv; walk() writes to none of them. The input or the gradient goes behind the weights. */
+static fa_real *weights(const fa_op_call *call)
+{
+    const conv *c = call->params;
+    return (fa_real *)fa_factor(c->bf16, call->in[1]->count, call->in[1]->data, call->scratch);
+}
+
+static fa_real *rounded(const fa_op_call *call, int64_t n, const fa_real *x)
+{
+    const conv *c = call->params;
+    return (fa_real *)fa_factor(c->bf16, n, x, c->bf16 ? (fa_real *)call->scratch + call->in[1]->count : NULL);
 }
 
 static void conv_forward(const fa_op_call *call)
 {
     const conv *c = call->params;
     set_bias(c->n * c->groups * c->windowed, c->groups * c->windowed, fa_window_volume(c->w.out), call->n_in > 2 ? call->in[2] : NULL, call->out[0]->data);
-    walk(c, call->in[0]->data, call->out[0]->data, call->in[1]->data, TO_WINDOWED);
+    walk(c, rounded(call, call->in[0]->count, call->in[0]->data), call->out[0]->data, weights(call), TO_WINDOWED);
 }
 
 static void conv_backward(const fa_op_call *call)
@@ -160,7 +176,7 @@ static void conv_backward(const fa_op_call *call)
     const conv *c = call->params;
     fa_real *g = (fa_real *)call->grad_out[0];
     if (!g) return;
-    if (call->grad_in[0]) walk(c, call->grad_in[0], g, call->in[1]->data, TO_WIDE);
+    if (call->grad_in[0]) walk(c, call->grad_in[0], rounded(call, call->out[0]->count, g), weights(call), TO_WIDE);
     if (call->grad_in[1]) walk(c, call->in[0]->data, g, call->grad_in[1], TO_WEIGHT);
     if (call->n_in > 2 && call->grad_in[2])
         bias_gradient(c->n * c->groups * c->windowed, c->groups * c->windowed, fa_window_volume(c->w.out), g, call->grad_in[2]);

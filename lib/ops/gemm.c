@@ -5,7 +5,7 @@
 typedef struct gemm {
     int64_t m, n, k;
     fa_real alpha, beta;
-    bool trans_a, trans_b;
+    bool trans_a, trans_b, bf16;
     int64_t c_row, c_col; /* strides of C over the output, 0 where it is broadcast */
 } gemm;
 
@@ -41,19 +41,29 @@ static fa_status gemm_prepare(fa_op_setup *s)
     }
     int64_t dim[] = {g->m, g->n};
     FA_TRY(FA_R(fa_op_set)(&s->out[0], a->dtype, 2, dim));
+    g->bf16 = s->node->bf16;
+    s->scratch = fa_factor_scratch(g->bf16, b->count, a->count, s->out[0].count);
     s->params = g;
     s->flops = 2.0 * (double)g->m * (double)g->n * (double)g->k;
     return FA_OK;
 }
 
+/* Where a rounded input or gradient goes, behind the rounded weights. */
+static fa_real *beside_weights(const fa_op_call *call, const gemm *g)
+{
+    return g->bf16 ? (fa_real *)call->scratch + g->k * g->n : NULL;
+}
+
 static fa_matrix factor_a(const fa_op_call *call, const gemm *g)
 {
-    return fa_matrix_of(call->in[0]->data, g->trans_a ? g->m : g->k, g->trans_a);
+    const fa_real *a = fa_factor(g->bf16, g->m * g->k, call->in[0]->data, beside_weights(call, g));
+    return fa_matrix_of(a, g->trans_a ? g->m : g->k, g->trans_a);
 }
 
 static fa_matrix factor_b(const fa_op_call *call, const gemm *g)
 {
-    return fa_matrix_of(call->in[1]->data, g->trans_b ? g->k : g->n, g->trans_b);
+    const fa_real *b = fa_factor(g->bf16, g->k * g->n, call->in[1]->data, call->scratch);
+    return fa_matrix_of(b, g->trans_b ? g->k : g->n, g->trans_b);
 }
 
 static void gemm_forward(const fa_op_call *call)
@@ -71,14 +81,13 @@ static void gemm_backward(const fa_op_call *call)
     const gemm *g = call->params;
     const fa_real *grad = call->grad_out[0];
     if (!grad) return;
-    fa_matrix d = fa_matrix_of(grad, g->n, false), dt = fa_matrix_transpose(d);
     if (call->grad_in[0]) {
-        fa_matrix b = factor_b(call, g);
+        fa_matrix b = factor_b(call, g), d = fa_matrix_of(fa_factor(g->bf16, g->m * g->n, grad, beside_weights(call, g)), g->n, false), dt = fa_matrix_transpose(d);
         if (g->trans_a) fa_product(g->k, g->m, g->n, g->alpha, b, dt, call->grad_in[0]);
         else fa_product(g->m, g->k, g->n, g->alpha, d, fa_matrix_transpose(b), call->grad_in[0]);
     }
     if (call->grad_in[1]) {
-        fa_matrix a = factor_a(call, g);
+        fa_matrix a = fa_matrix_of(call->in[0]->data, g->trans_a ? g->m : g->k, g->trans_a), d = fa_matrix_of(grad, g->n, false), dt = fa_matrix_transpose(d);
         if (g->trans_b) fa_product(g->n, g->k, g->m, g->alpha, dt, a, call->grad_in[1]);
         else fa_product(g->k, g->n, g->m, g->alpha, fa_matrix_transpose(a), d, call->grad_in[1]);
     }

@@ -58,6 +58,8 @@ fa_status FA_R(fa_matmul_prepare)(fa_op_setup *s)
         p->batch = 1;
         p->axes = 0;
     }
+    p->bf16 = s->node->bf16;
+    s->scratch = fa_factor_scratch(p->bf16, b->count, a->count, s->out[0].count);
     s->params = p;
     s->flops = 2.0 * (double)p->batch * (double)p->m * (double)p->n * (double)p->k;
     return FA_OK;
@@ -77,8 +79,9 @@ void FA_R(fa_matmul_place)(const fa_matmul *p, int64_t i, int64_t *a, int64_t *b
 static void matmul_forward(const fa_op_call *call)
 {
     const fa_matmul *p = call->params;
-    const fa_real *a = call->in[0]->data, *b = call->in[1]->data;
-    fa_real *y = call->out[0]->data;
+    fa_real *y = call->out[0]->data, *scratch = call->scratch;
+    const int64_t weights = call->in[1]->count;
+    const fa_real *b = fa_factor(p->bf16, weights, call->in[1]->data, scratch), *a = fa_factor(p->bf16, call->in[0]->count, call->in[0]->data, p->bf16 ? scratch + weights : NULL);
     if (call->out[0]->count) memset(y, 0, (size_t)call->out[0]->count * sizeof *y);
     for (int64_t i = 0, ia, ib; i < p->batch; i++) {
         FA_R(fa_matmul_place)(p, i, &ia, &ib);
@@ -90,13 +93,16 @@ static void matmul_backward(const fa_op_call *call)
 {
     const fa_matmul *p = call->params;
     const fa_real *a = call->in[0]->data, *b = call->in[1]->data, *g = call->grad_out[0];
-    fa_real *ga = call->grad_in[0], *gb = call->grad_in[1];
+    fa_real *ga = call->grad_in[0], *gb = call->grad_in[1], *scratch = call->scratch;
     if (!g) return;
+    const bool rounds = p->bf16 && ga;
+    const int64_t weights = call->in[1]->count;
+    const fa_real *factor = fa_factor(rounds, weights, b, scratch), *left = fa_factor(rounds, call->out[0]->count, g, rounds ? scratch + weights : NULL);
     for (int64_t i = 0, ia, ib; i < p->batch; i++) {
-        fa_matrix d = fa_matrix_of(g + i * p->m * p->n, p->n, false);
+        const int64_t at = i * p->m * p->n;
         FA_R(fa_matmul_place)(p, i, &ia, &ib);
-        if (ga) fa_product(p->m, p->k, p->n, 1, d, fa_matrix_of(b + ib, p->n, true), ga + ia);
-        if (gb) fa_product(p->k, p->n, p->m, 1, fa_matrix_of(a + ia, p->k, true), d, gb + ib);
+        if (ga) fa_product(p->m, p->k, p->n, 1, fa_matrix_of(left + at, p->n, false), fa_matrix_of(factor + ib, p->n, true), ga + ia);
+        if (gb) fa_product(p->k, p->n, p->m, 1, fa_matrix_of(a + ia, p->k, true), fa_matrix_of(g + at, p->n, false), gb + ib);
     }
 }
 

@@ -9,6 +9,7 @@ typedef struct fa_matmul {
     int64_t m, n, k, batch;
     int32_t axes; /* of the batch */
     int64_t dim[FA_MAX_DIMS], step_a[FA_MAX_DIMS], step_b[FA_MAX_DIMS]; /* steps in matrices, 0 where broadcast */
+    bool bf16; /* fa_node.bf16 */
 } fa_matmul;
 
 /* Sets params, a fa_matmul. */

@@ -2,6 +2,7 @@
 #ifndef FA_OPS_PRODUCT_H
 #define FA_OPS_PRODUCT_H
 
+#include "base/half.h"
 #include "ops/ops.h"
 
 /* The inner loops of convolutions and matrix products, each written once. */
@@ -21,6 +22,19 @@ static inline fa_real fa_dot(int64_t n, const fa_real *restrict x, const fa_real
         for (int j = 0; j < 8; j++) part[j] += x[i + j] * y[i + j];
     for (; i < n; i++) rest += x[i] * y[i];
     return ((part[0] + part[4]) + (part[1] + part[5])) + ((part[2] + part[6]) + (part[3] + part[7])) + rest;
+}
+
+/* A factor of a layer's product as it is multiplied: `x` itself, or in fa_node.bf16 the nearest numbers of that type, written to `to`. What the products add up to is fa_real. */
+static inline const fa_real *fa_factor(bool bf16, int64_t n, const fa_real *x, fa_real *to)
+{
+    for (int64_t i = 0; bf16 && i < n; i++) to[i] = fa_bfloat16_nearest((float)x[i]);
+    return bf16 ? to : x;
+}
+
+/* Scratch bytes for the two factors of either pass: weights, and the input or the gradient. */
+static inline size_t fa_factor_scratch(bool bf16, int64_t weights, int64_t input, int64_t gradient)
+{
+    return bf16 ? (size_t)(weights + (input > gradient ? input : gradient)) * sizeof(fa_real) : 0;
 }
 
 /* A matrix in memory: element (i, j) is data[i * row + j * col]. */

@@ -45,6 +45,7 @@ fa_status fa_build_describe(const fa_build_request *r, int64_t classes, const fa
     memcpy(b->model_digest, r->network->digest, 16);
     memcpy(b->references_digest, r->references->digest, 16);
     b->logits_node = r->network->logits_node;
+    b->precision = r->options->trace ? FA_PRECISION_F32 : fa_program_precision(r->network->program);
     b->classes = classes;
     return describe_inputs(b, r->network, inputs);
 }

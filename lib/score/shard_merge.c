@@ -37,6 +37,7 @@ static fa_status match(const fa_shard_merge_request *r, int32_t i)
     const fa_sketch_body *b = r->sketches[i]->body;
     fa_status status = fa_sketch_match(b, r->network);
     if (status != FA_OK) return fa_fail_at(status, "sketch %d of the merge", i);
+    if (b->precision != fa_program_precision(r->network->program)) return fa_fail(FA_ERR_MISMATCH, "sketch %d of the merge was built in another precision than the model's", i);
     if (!b->options.keep_moments) return fa_fail(FA_ERR_STATE, "sketch %d of the merge has no moments; build it with fa_sketch_options.keep_moments", i);
     if (memcmp(b->references_digest, r->references[i]->digest, 16)) return fa_fail(FA_ERR_MISMATCH, "sketch %d of the merge was built from other references than those given with it", i);
     const char *option = differing_option(&r->sketches[0]->body->options, &b->options);

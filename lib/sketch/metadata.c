@@ -16,6 +16,8 @@
 
 static const char *const block_names[] = {[FA_BLOCKS_BOTH] = "both", [FA_BLOCKS_PLAIN] = "plain", [FA_BLOCKS_LAYER_UNIT] = "layer-unit"};
 
+static const char *const precision_names[] = {[FA_PRECISION_F32] = "f32", [FA_PRECISION_BF16] = "bf16"};
+
 static const char *const subset_names[] = {[FA_SUBSET_ALL] = "all", [FA_SUBSET_CLASS] = "class"};
 
 /* ---- writing */
@@ -97,6 +99,7 @@ void fa_metadata_write(const fa_sketch *s, fa_json_writer *w)
     fa_put_unsigned(w, "seed", b->options.seed);
     fa_put_decimal(w, "classes", b->classes);
     fa_put_decimal(w, "logits_node", b->logits_node);
+    if (b->precision != FA_PRECISION_F32) fa_put_string(w, "precision", precision_names[b->precision]);
     fa_put_part(w, "options", b, write_options);
     fa_put_part(w, "inputs", b, write_inputs);
     if (s->calibration_loss) fa_put_digest(w, "calibration_digest", s->calibration_digest);
@@ -253,6 +256,7 @@ fa_status fa_metadata_read(const fa_json *m, fa_sketch *s)
     if (!fa_parse_i64(fa_text_field(m, "classes"), 0, INT32_MAX, &b->classes)) return fa_fail_field("classes");
     if (!fa_parse_i64(fa_text_field(m, "logits_node"), -1, INT32_MAX, &node)) return fa_fail_field("logits_node");
     b->logits_node = (int32_t)node;
+    if (fa_json_get(m, "precision") && (b->trace || !name_field(m, "precision", precision_names, 2, &b->precision))) return fa_fail_field("precision"); /* f32 has none */
     FA_TRY(fa_read_part(b->arena.context, m, "options", read_options, b));
     if (!fa_parse_unsigned(fa_text_field(m, "seed"), &b->options.seed)) return fa_fail_field("seed");
     const fa_loss_kind *loss = fa_loss_kind_of(b->options.loss);

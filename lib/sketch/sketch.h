@@ -37,6 +37,7 @@ typedef struct fa_sketch_body {
     char library_version[32];
     uint8_t model_digest[16], references_digest[16];
     int32_t logits_node;          /* node of the graph that makes the logits, -1 for an input: a model has one digest under any choice of them */
+    int32_t precision;            /* FA_PRECISION_... of the layers that the signatures are of; those of traces are always in float */
     int64_t classes;
     int32_t n_input;
     fa_sketch_input *input;

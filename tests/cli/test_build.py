@@ -49,6 +49,20 @@ class Build(Case):
         for wrong in (["--subset", "some"], ["--max-forwards", 1], ["--preset", "last-layers", "--kind", "trace"]):
             run("build", MLP, "-r", self.at("references.npz"), "-o", self.at("x.fattr"), *wrong, code=2)
 
+    def test_precision(self):
+        self.build("--precision", "bf16", "--calibration", self.at("calibration.npz"))
+        header, _ = read_sketch(self.at("other.fattr"))
+        self.assertEqual(header["__metadata__"]["precision"], "bf16")
+        self.assertEqual(run_json("inspect", self.at("other.fattr"))["options"]["precision"], "bf16")
+        self.assertNotIn("precision", read_sketch(self.sketch)[0]["__metadata__"])
+        for sketch in self.sketch, self.at("other.fattr"):
+            one, other = ([json.loads(line)["score"] for line in run("score", sketch, "--model", MLP, self.at("calibration.npz"), "--json", "--precision", p).stdout.splitlines()]
+                          for p in ("f32", "bf16"))
+            self.assertNotEqual(one, other)
+            np.testing.assert_allclose(one, other, atol=0.05)
+        self.assertGreater(run_json("bench", MLP, "--precision", "bf16")["forward_ms"], 0)
+        run("build", MLP, "-r", self.at("references.npz"), "-o", self.at("x.fattr"), "--precision", "f16", code=2)
+
     def test_the_file_is_readable(self):
         header, data = read_sketch(self.sketch)
         self.assertIn("__metadata__", header)
@@ -72,7 +86,7 @@ class Build(Case):
                    "--layers", "/?/Gemm,!/1/*", "--batch", 8, "--output", "logits")
         i = run_json("inspect", self.at("other.fattr"))
         self.assertEqual(i["options"], {"k_in": 4, "k_out": 6, "beta": 0.5, "damping": 0.2, "ridge": 0.3, "blocks": "plain", "loss": "cross-entropy", "topk": 7,
-                                        "seed": 9, "keep_moments": False})
+                                        "seed": 9, "keep_moments": False, "precision": "f32"})
         self.assertTrue(i["layers"])
         for layer in i["layers"]:
             self.assertIn(layer["name"], ("/3/Gemm", "/5/Gemm"))

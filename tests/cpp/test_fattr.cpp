@@ -128,6 +128,9 @@ void refused(world &w, const char *clean)
     CHECK(thrown_by([&] { fattr::model::load(w.context, "junk", 4); }) == FA_ERR_FORMAT);
     CHECK(thrown_by([&] { fattr::scorer(w.sketch, fattr::model::load(w.context, clean)); }) == FA_ERR_MISMATCH);
     CHECK(fattr::model::try_load(w.context, nullptr).status() == FA_ERR_ARGUMENT);
+    fattr::model_options bad;
+    bad.precision = 7;
+    CHECK(thrown_by([&] { fattr::model::load(w.context, clean, bad); }) == FA_ERR_ARGUMENT);
     fattr::scorer scorer(w.sketch, w.model);
     images x(784, 0.5f), nan(784, NAN), odd(783);
     fa_result r;

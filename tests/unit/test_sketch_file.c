@@ -241,6 +241,8 @@ START_TEST(a_header_that_lies)
         {"\"classes\":\"4\"", "\"classes\":\"1\"", FA_ERR_FORMAT, "classes"},
         {"\"classes\":\"4\"", "\"classes\": 4 ", FA_ERR_FORMAT, "'classes' is no string"},
         {"\"classes\":\"4\"", "\"classez\":\"4\"", FA_ERR_FORMAT, "classes"},
+        {"\"kind\":\"gradient\"", "\"precision\":\"bf\" ", FA_ERR_FORMAT, "precision"},
+        {"\"kind\":\"gradient\"", "\"precision\":  {} ", FA_ERR_FORMAT, "precision"},
         {"\"seed\":\"1844", "\"seed\":\"9944", FA_ERR_FORMAT, "seed"},
         {"\\\"k_in\\\":5,\\\"k_out\\\":3,\\\"random", "\\\"k_in\\\":6,\\\"k_out\\\":3,\\\"random", FA_ERR_FORMAT, "layer.0.p_in"},
         {"\\\"k_in\\\":5,\\\"k_out\\\":3,\\\"random", "\\\"k_in\\\":0,\\\"k_out\\\":3,\\\"random", FA_ERR_FORMAT, "layers"},
@@ -277,6 +279,8 @@ START_TEST(a_header_that_lies)
                       fa_status_name(status),
                       fa_error_message());
     }
+    /* A missing kind is `gradient`, a missing precision `f32`. */
+    ck_assert_int_eq(load_edited("\"kind\":\"gradient\"", "\"precision\":\"f32\""), FA_OK);
     /* Names are free. */
     ck_assert_int_eq(load_edited("\\\"name\\\":\\\"fc1\\\"", "\\\"name\\\":\\\"fcX\\\""), FA_OK);
 }

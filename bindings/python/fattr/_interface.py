@@ -50,14 +50,14 @@ fa_status fa_mechanisms_load_memory(const fa_sketch *sketch, const void *data, s
 typedef struct fa_detection_metrics { size_t struct_size; double auroc; double aupr; double aupr_clean; double fpr95; double der_best; double best_threshold; } fa_detection_metrics;
 fa_status fa_detection_metrics_compute(const double *clean, int64_t n_clean, const double *anomalous, int64_t n_anomalous, double acc, double asr, fa_detection_metrics *out);
 typedef struct fa_model fa_model;
-typedef struct fa_model_options { size_t struct_size; const char *output; const fa_array *bound; int32_t bound_count; int64_t plan_cache; } fa_model_options;
+typedef struct fa_model_options { size_t struct_size; const char *output; const fa_array *bound; int32_t bound_count; int64_t plan_cache; int32_t precision; } fa_model_options;
 void fa_model_options_init(fa_model_options *options, size_t size);
 fa_status fa_model_load_file(fa_context *context, const char *path, const fa_model_options *options, fa_model **out);
 fa_status fa_model_load_memory(fa_context *context, const void *data, size_t size, const fa_model_options *options, fa_model **out);
 fa_model *fa_model_retain(const fa_model *model);
 void fa_model_release(fa_model *model);
 fa_status fa_model_digest(const fa_model *model, uint8_t digest[FA_DIGEST_SIZE]);
-typedef struct fa_model_info { size_t struct_size; int64_t parameter_count; int64_t opset; int32_t input_count; int32_t output_count; int32_t node_count; int32_t layer_count; int32_t class_count; const char *logits; const char *producer; } fa_model_info;
+typedef struct fa_model_info { size_t struct_size; int64_t parameter_count; int64_t opset; int32_t input_count; int32_t output_count; int32_t node_count; int32_t layer_count; int32_t class_count; const char *logits; const char *producer; int32_t precision; } fa_model_info;
 fa_status fa_model_get_info(const fa_model *model, fa_model_info *info);
 typedef struct fa_value_info { const char *name; int32_t dtype; int32_t ndim; int64_t shape[FA_MAX_DIMS]; } fa_value_info;
 fa_status fa_model_get_input(const fa_model *model, int32_t index, fa_value_info *info);
@@ -121,7 +121,7 @@ fa_status fa_sketch_save_file(const fa_sketch *sketch, const char *path);
 fa_status fa_sketch_load_file(fa_context *context, const char *path, fa_sketch **out);
 fa_status fa_sketch_load_memory(fa_context *context, const void *data, size_t size, fa_sketch **out);
 fa_status fa_sketch_check_model(const fa_sketch *sketch, const fa_model *model);
-typedef struct fa_sketch_info { size_t struct_size; int64_t reference_count; int64_t calibration_count; int64_t class_count; int64_t signature_length; int32_t layer_count; int32_t dropped_layer_count; int32_t k_in, k_out, blocks, topk; double beta, damping, ridge; uint64_t seed; uint8_t model_digest[FA_DIGEST_SIZE]; uint8_t references_digest[FA_DIGEST_SIZE]; const char *library_version; int32_t format_version; int32_t is_trace; int32_t loss; int32_t has_moments; } fa_sketch_info;
+typedef struct fa_sketch_info { size_t struct_size; int64_t reference_count; int64_t calibration_count; int64_t class_count; int64_t signature_length; int32_t layer_count; int32_t dropped_layer_count; int32_t k_in, k_out, blocks, topk; double beta, damping, ridge; uint64_t seed; uint8_t model_digest[FA_DIGEST_SIZE]; uint8_t references_digest[FA_DIGEST_SIZE]; const char *library_version; int32_t format_version; int32_t is_trace; int32_t loss; int32_t has_moments; int32_t precision; } fa_sketch_info;
 fa_status fa_sketch_get_info(const fa_sketch *sketch, fa_sketch_info *info);
 typedef struct fa_sketch_layer_info { const char *name; int64_t in, out, groups; int32_t k_in, k_out; int32_t dropped; int32_t random_in, random_out; } fa_sketch_layer_info;
 fa_status fa_sketch_get_layer(const fa_sketch *sketch, int32_t index, fa_sketch_layer_info *info);
@@ -183,6 +183,8 @@ CONSTANTS = {
     "FA_LOSS_EMBEDDING": 7,
     "FA_LOSS_HOST": 8,
     "FA_LOSS_COUNT": 9,
+    "FA_PRECISION_F32": 0,
+    "FA_PRECISION_BF16": 1,
     "FA_DIGEST_SIZE": 16,
     "FA_SIGNATURES_F32": 0,
     "FA_SIGNATURES_BF16": 1,

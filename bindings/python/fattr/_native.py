@@ -30,11 +30,13 @@ SUBSETS = _numbers("FA_SUBSET_")
 SIGNATURES = _numbers("FA_SIGNATURES_")
 LOSSES = _numbers("FA_LOSS_", "-")
 KERNELS = _numbers("FA_KERNELS_")
+PRECISIONS = _numbers("FA_PRECISION_")
 SAMPLERS = _numbers("FA_SAMPLER_")
 DRAWS = _numbers("FA_DRAWS_")
 BATCHNORM = _numbers("FA_BATCHNORM_")
 DTYPES = {name: CONSTANTS["FA_" + name.upper()] for name in ("float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool", "float16", "float64", "uint32",
                                                              "uint64", "bfloat16")}
+PRECISION_NAMES = {number: name for name, number in PRECISIONS.items()}
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 
 _TYPES: Dict[str, Any] = {"fa_status": c_int32, "int32_t": c_int32, "int64_t": c_int64, "uint64_t": c_uint64, "size_t": c_size_t, "double": c_double, "float": c_float, "char": c_char,

@@ -70,33 +70,36 @@ class Model(Handle):
 
     @classmethod
     def load(cls, path: Path, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, plan_cache: Optional[int] = None,
-             context: Optional[Context] = None) -> "Model":
+             precision: str = "f32", context: Optional[Context] = None) -> "Model":
         """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, before a trailing Softmax.
 
         bound: inputs by name that are the same in every run (a sample rate, a mode): part of the model from then on, and given to no run.
         plan_cache: sizes of inputs and values that run() stays ready for, default 8.
+        precision: "f32", or "bf16": layers round their weights and what they multiply to bfloat16, up to twice as fast where the CPU multiplies those.
         """
-        return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), context, bound, output=output, plan_cache=plan_cache)
+        return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), context, bound, output=output, plan_cache=plan_cache,
+                         precision=precision)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, plan_cache: Optional[int] = None,
-                   context: Optional[Context] = None) -> "Model":
+                   precision: str = "f32", context: Optional[Context] = None) -> "Model":
         """The same from the file's bytes."""
         data = bytes(data)
-        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), context, bound, output=output, plan_cache=plan_cache)
+        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), context, bound, output=output, plan_cache=plan_cache, precision=precision)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("Model.load() and Model.from_bytes() make models")
 
     @classmethod
     def _open(cls, create: Any, source: Any, arguments: Tuple[Any, ...], context: Optional[Context], bound: Optional[Dict[str, Any]], output: Optional[str],
-              plan_cache: Optional[int]) -> "Model":
+              plan_cache: Optional[int], precision: str) -> "Model":
         held = _arrays.inputs(bound or {})
-        o = _native.options("fa_model_options", output=_native.encode(output), bound=_arrays.c_arrays(held) if held else None, bound_count=len(held), plan_cache=plan_cache)
+        o = _native.options("fa_model_options", output=_native.encode(output), bound=_arrays.c_arrays(held) if held else None, bound_count=len(held), plan_cache=plan_cache,
+                            precision=_native.choice(_native.PRECISIONS, "precision", precision))
         context = context or default_context()
         model = cls._made(create, context.handle, *arguments, ctypes.byref(o))
         model.context = context
-        model._source = source, {"output": output, "bound": {name: a.copy() for name, a in held}, "plan_cache": plan_cache}
+        model._source = source, {"output": output, "bound": {name: a.copy() for name, a in held}, "plan_cache": plan_cache, "precision": precision}
         return model
 
     def __copy__(self) -> "Model":
@@ -115,8 +118,9 @@ class Model(Handle):
 
     @property
     def info(self) -> Any:
-        """Counts of parameters, nodes, layers and classes; opset; logits, the name of the value taken as such; producer."""
-        return _native.info(lib.fa_model_get_info, self.handle, "fa_model_info")
+        """Counts of parameters, nodes, layers and classes; opset; logits, the name of the value taken as such; producer; precision."""
+        i = _native.info(lib.fa_model_get_info, self.handle, "fa_model_info")
+        return i._replace(precision=_native.PRECISION_NAMES[i.precision])
 
     @property
     def inputs(self) -> List[Any]:

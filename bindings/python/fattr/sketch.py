@@ -113,8 +113,9 @@ class Sketch(Traces, Handle):
 
     @property
     def info(self) -> Any:
-        """Counts of references, calibration inputs, classes and layers; the options it was built with; digests."""
-        return _native.info(lib.fa_sketch_get_info, self.handle, "fa_sketch_info")
+        """Counts of references, calibration inputs, classes and layers; the options it was built with; precision of the model it was built with; digests."""
+        i = _native.info(lib.fa_sketch_get_info, self.handle, "fa_sketch_info")
+        return i._replace(precision=_native.PRECISION_NAMES[i.precision])
 
     @property
     def layers(self) -> List[Any]:

@@ -84,6 +84,19 @@ class Life(unittest.TestCase):
             with self.assertRaisesRegex(fattr.FattrError, "fa_model_options.plan_cache"):
                 fattr.Model.load(MODELS / "mlp.onnx", plan_cache=plans)
 
+    def test_precision(self):
+        rounded = fattr.Model.load(MODELS / "clean.onnx", precision="bf16", context=self.context)
+        self.assertEqual((self.model.info.precision, rounded.info.precision), ("f32", "bf16"))
+        self.assertEqual(rounded.digest, self.model.digest)
+        self.assertEqual(pickle.loads(pickle.dumps(rounded)).info.precision, "bf16")
+        x = images(5, 7)
+        y, z = self.model.run(x), rounded.run(x)
+        self.assertTrue(1e-6 < abs(y - z).max() < 2e-2 * abs(y).max())
+        np.testing.assert_allclose(fattr.Scorer(self.sketch, rounded).score(x).score, fattr.Scorer(self.sketch, self.model).score(x).score, atol=0.05)
+        self.assertEqual(fattr.Sketch.build(rounded, self.references).info.precision, "bf16")
+        with self.assertRaisesRegex(fattr.ArgumentError, "precision: 'bf8' is none of f32, bf16"):
+            fattr.Model.load(MODELS / "clean.onnx", precision="bf8")
+
     def test_results_are_copies(self):
         scorer = fattr.Scorer(self.sketch, self.model)
         first = scorer.score(images(3, 5))

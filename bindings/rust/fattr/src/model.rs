@@ -40,6 +40,8 @@ pub struct ModelInfo {
     pub logits: String,
     /// What wrote the file.
     pub producer: String,
+    /// What its layers are computed in.
+    pub precision: Precision,
 }
 
 /// An input or output.
@@ -83,6 +85,27 @@ pub struct Layer {
     pub has_bias: bool,
 }
 
+/// What layers are computed in; fattr/model.h says which and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Precision {
+    /// float; default.
+    F32 = sys::FA_PRECISION_F32,
+    /// Weights and what they multiply are rounded to bfloat16: up to twice as fast on CPUs that multiply those.
+    Bf16 = sys::FA_PRECISION_BF16,
+}
+
+impl Precision {
+    pub(crate) fn from_raw(raw: i32) -> Self {
+        if raw == sys::FA_PRECISION_BF16 {
+            Self::Bf16
+        } else {
+            Self::F32
+        }
+    }
+}
+
 /// Options of a model.
 #[derive(Clone, Debug)]
 pub struct ModelOptions<'a> {
@@ -111,6 +134,11 @@ impl<'a> ModelOptions<'a> {
     /// Inputs that are the same in every run, by their names ([`ArrayView::named`]): part of the model from then on.
     pub fn bound(mut self, inputs: &'a [ArrayView<'a>]) -> Self {
         self.bound = inputs;
+        self
+    }
+    /// What layers are computed in.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.raw.precision = precision as i32;
         self
     }
     ffi::setters! {
@@ -171,6 +199,7 @@ impl Model {
             class_count: usize::try_from(i.class_count).ok(),
             logits: unsafe { ffi::text(i.logits) },
             producer: unsafe { ffi::text(i.producer) },
+            precision: Precision::from_raw(i.precision),
         })
     }
     /// An input.

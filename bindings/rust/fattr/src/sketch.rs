@@ -2,7 +2,7 @@
 use crate::error::check;
 use crate::ffi::{self, shared, Wraps};
 use crate::loss::{Gradient, Loss, OutputBatch};
-use crate::{Context, Model, RefSet, Result, Score, TraceOptions};
+use crate::{Context, Model, Precision, RefSet, Result, Score, TraceOptions};
 use fattr_sys as sys;
 use std::any::Any;
 use std::ffi::{c_void, CString};
@@ -187,6 +187,8 @@ pub struct SketchInfo {
     pub format_version: i32,
     /// A trace sketch.
     pub is_trace: bool,
+    /// Of the model that it was built with; a model of any may score with it.
+    pub precision: Precision,
 }
 
 /// A layer of a sketch.
@@ -296,6 +298,7 @@ impl Sketch {
             library_version: unsafe { ffi::text(i.library_version) },
             format_version: i.format_version,
             is_trace: i.is_trace != 0,
+            precision: Precision::from_raw(i.precision),
         })
     }
     /// A layer of `layer_count + dropped_layer_count`, those with signal first.

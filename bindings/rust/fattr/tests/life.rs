@@ -57,6 +57,10 @@ fn models_describe_themselves() {
     assert_eq!((logits.shape(), logits.elements::<f32>().unwrap().len(), logits.elements::<i64>()), (&[40, 10][..], 400, None));
     let bytes = std::fs::read(model_path("mlp.onnx")).unwrap();
     let again = Model::from_bytes(&w.context, &bytes, &ModelOptions::new().output(&info.logits).unwrap()).unwrap();
+    let rounded = Model::from_bytes(&w.context, &bytes, &ModelOptions::new().precision(Precision::Bf16)).unwrap();
+    assert_eq!((info.precision, rounded.info().unwrap().precision), (Precision::F32, Precision::Bf16));
+    let near = rounded.run(&[ArrayView::new(&w.references, &[40, 1, 28, 28]).unwrap()], None).unwrap();
+    assert_ne!(near.elements::<f32>(), logits.elements::<f32>());
     assert_eq!(again.digest().unwrap(), w.model.digest().unwrap());
     assert!(!version().is_empty() && build_info().contains("libfattr") && !w.context.kernels().is_empty());
 }
