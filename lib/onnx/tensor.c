@@ -17,10 +17,16 @@ fa_status fa_onnx_check_type(int32_t dtype)
     return fa_fail(FA_ERR_UNSUPPORTED, "its elements are of the unknown type %d", dtype);
 }
 
-static fa_status read_header(const Onnx__TensorProto *t, fa_view *view)
+/* Weights of four bits, two to a byte, become weights of eight. */
+#define UINT4 21
+#define INT4 22
+
+static fa_status read_header(const Onnx__TensorProto *t, fa_view *view, bool *halves)
 {
     int32_t dtype = t->data_type;
     if (!t->has_data_type || dtype == 0) return fa_fail(FA_ERR_FORMAT, "the tensor has no element type");
+    *halves = dtype == UINT4 || dtype == INT4;
+    if (*halves) dtype = dtype == INT4 ? FA_INT8 : FA_UINT8;
     FA_TRY(fa_onnx_check_type(dtype));
     if (t->segment) return fa_fail(FA_ERR_UNSUPPORTED, "the tensor is one segment of a larger one");
     if (t->n_dims > FA_MAX_DIMS) return fa_fail(FA_ERR_UNSUPPORTED, "%zu dimensions, at most %d are supported", t->n_dims, FA_MAX_DIMS);
@@ -53,8 +59,8 @@ static void *narrow(void *list, size_t count, size_t from, int32_t dtype)
     return list;
 }
 
-/* The list that the type uses, as raw data. */
-static fa_status read_list(Onnx__TensorProto *t, const fa_view *view, const void **raw)
+/* The list that the type uses, as raw data; `stored` elements. */
+static fa_status read_list(Onnx__TensorProto *t, const fa_view *view, int64_t stored, const void **raw)
 {
     const char *field;
     size_t n, width;
@@ -71,7 +77,7 @@ static fa_status read_list(Onnx__TensorProto *t, const fa_view *view, const void
     default: LIST(int32_data);
 #undef LIST
     }
-    if (n != (size_t)view->count) {
+    if (n != (size_t)stored) {
         char shape[FA_SHAPE_TEXT];
         return fa_fail(FA_ERR_FORMAT, "%s has %zu elements for the shape %s", field, n, fa_shape_text(view->ndim, view->dim, shape, sizeof shape));
     }
@@ -79,8 +85,21 @@ static fa_status read_list(Onnx__TensorProto *t, const fa_view *view, const void
     return FA_OK;
 }
 
-static fa_status store(const void *raw, fa_arena *arena, fa_view *view)
+static fa_status store_halves(const uint8_t *raw, fa_arena *arena, fa_view *view)
 {
+    int64_t *data = fa_arena_array(arena, (size_t)view->count, sizeof *data);
+    if (!data) return FA_ERR_MEMORY;
+    view->data = data;
+    for (int64_t i = 0; i < view->count; i++) {
+        const int64_t x = raw[i / 2] >> i % 2 * 4 & 15;
+        data[i] = view->dtype == FA_INT8 && x > 7 ? x - 16 : x;
+    }
+    return FA_OK;
+}
+
+static fa_status store(const void *raw, bool halves, fa_arena *arena, fa_view *view)
+{
+    if (halves) return store_halves(raw, arena, view);
     fa_array a = {raw, view->dim, view->ndim, view->dtype, NULL};
     size_t width = fa_dtype_is_real(view->dtype) && view->dtype != FA_FLOAT64 ? sizeof(float) : 8;
     void *data = fa_arena_array(arena, (size_t)view->count, width);
@@ -103,24 +122,26 @@ static fa_status store(const void *raw, fa_arena *arena, fa_view *view)
 fa_status fa_onnx_tensor(Onnx__TensorProto *t, const char *folder, fa_arena *arena, fa_view *out)
 {
     fa_view view = {0};
-    FA_TRY(read_header(t, &view));
-    size_t size = (size_t)view.count * fa_dtype_size(view.dtype); /* at most 2^43 */
+    bool halves;
+    FA_TRY(read_header(t, &view, &halves));
+    const int64_t stored = halves ? (view.count + 1) / 2 : view.count;
+    size_t size = (size_t)stored * fa_dtype_size(view.dtype); /* at most 2^43 */
     if (t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
         void *raw = NULL;
         FA_TRY(fa_onnx_external_read(arena->context, folder, t, size, &raw));
-        fa_status status = store(raw, arena, &view);
+        fa_status status = store(raw, halves, arena, &view);
         fa_delete(arena->context, raw);
         FA_TRY(status);
     } else {
         const void *raw = t->raw_data.data;
         if (!t->raw_data.len) {
-            FA_TRY(read_list(t, &view, &raw));
+            FA_TRY(read_list(t, &view, stored, &raw));
         } else if (t->raw_data.len != size) {
             char shape[FA_SHAPE_TEXT];
             return fa_fail(FA_ERR_FORMAT, "raw_data has %zu bytes, %s %s takes %zu", t->raw_data.len, fa_dtype_name(view.dtype),
                            fa_shape_text(view.ndim, view.dim, shape, sizeof shape), size);
         }
-        FA_TRY(store(raw, arena, &view));
+        FA_TRY(store(raw, halves, arena, &view));
     }
     *out = view;
     return FA_OK;

@@ -130,6 +130,12 @@ static inline fa_real mish_slope(fa_real x)
     return t + x * (1 - t * t) * sigmoid(x);
 }
 
+static inline fa_real swish_slope(fa_real x, fa_real alpha)
+{
+    fa_real s = sigmoid(alpha * x);
+    return s + alpha * x * s * (1 - s);
+}
+
 /* NaN goes through every comparison below as itself. */
 UNARY_ANY(relu, X < 0 ? 0 : X, X < 0 ? 0 : X, Y > 0)
 TAKES(leaky_relu, "alpha", 0.01f, NULL, 0)
@@ -155,6 +161,8 @@ UNARY(erf, F(erf)(X), TWO_RPI *F(exp)(-X * X))
 UNARY(softplus, softplus(X), -F(expm1)(-Y))
 UNARY(softsign, X / (1 + F(fabs)(X)), 1 / ((1 + F(fabs)(X)) * (1 + F(fabs)(X))))
 UNARY(mish, X *F(tanh)(softplus(X)), mish_slope(X))
+TAKES(swish, "alpha", 1, NULL, 0)
+UNARY(swish, X *sigmoid(A *X), swish_slope(X, A))
 UNARY_ANY(neg, -X, (int64_t)(0 - (uint64_t)X), -1)
 UNARY_ANY(abs, F(fabs)(X), X < 0 ? (int64_t)(0 - (uint64_t)X) : X, X > 0 ? 1 : X < 0 ? -1 : 0)
 UNARY_ANY(sign, X > 0 ? 1 : X < 0 ? -1 : X, X > 0 ? 1 : X < 0 ? -1 : 0, 0)
@@ -245,6 +253,7 @@ const fa_op FA_R(fa_ops_activation)[] = {
     NEWEST("Softplus", 1, 0, OUT, real, softplus),
     NEWEST("Softsign", 1, IN, 0, real, softsign),
     NEWEST("Mish", 18, IN, 0, real, mish),
+    NEWEST("Swish", 24, IN, 0, swish, swish),
     NEWEST("Neg", 1, 0, 0, any, neg),
     NEWEST("Abs", 1, IN, 0, any, abs),
     NEWEST("Sqrt", 1, 0, OUT, real, sqrt),

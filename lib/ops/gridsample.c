@@ -5,7 +5,7 @@
 #include <math.h>
 
 /*
- * GridSample of images: the value of input 0 [n, channels, height, width] at the points of a grid [n, rows, columns, 2] that holds x and y, from -1
+ * GridSample of images and volumes: the value of input 0 [n, channels, (depth,) height, width] at the points of a grid [n, (layers,) rows, columns, 2 or 3] that holds x, y (and z), from -1
  * to 1 across the image. Along each axis a point has up to four taps with weights, and each weight a slope by the grid's coordinate.
  */
 enum { BILINEAR, NEAREST, BICUBIC };
@@ -14,7 +14,9 @@ enum { ZEROS, BORDER, REFLECTION };
 typedef struct sampler {
     int32_t mode, padding;
     bool align;
-    int64_t n, channels, height, width, points;
+    int32_t axes;                         /* 2 or 3 */
+    int64_t n, channels, points, pixels;
+    int64_t size[3], step[3];             /* along x, y, z; of an image, one z */
 } sampler;
 
 typedef struct taps {
@@ -29,8 +31,8 @@ static fa_status prepare(fa_op_setup *s)
     FA_TRY(FA_R(fa_op_need)(s, 2, 2, 1));
     FA_TRY(FA_R(fa_op_need_real)(s));
     const fa_view *x = s->in[0], *grid = s->in[1];
-    if (x->ndim == 5) return fa_fail(FA_ERR_UNSUPPORTED, "a grid over volumes");
-    if (x->ndim != 4 || grid->ndim != 4 || grid->dim[3] != 2 || grid->dim[0] != x->dim[0]) {
+    const int32_t axes = x->ndim - 2;
+    if ((axes != 2 && axes != 3) || grid->ndim != x->ndim || grid->dim[axes + 1] != axes || grid->dim[0] != x->dim[0]) {
         char a[FA_SHAPE_TEXT], b[FA_SHAPE_TEXT];
         return fa_fail(FA_ERR_SHAPE, "a grid of shape %s on images of shape %s", fa_shape_text(grid->ndim, grid->dim, a, sizeof a),
                        fa_shape_text(x->ndim, x->dim, b, sizeof b));
@@ -41,14 +43,21 @@ static fa_status prepare(fa_op_setup *s)
     FA_TRY(FA_R(fa_op_choice)(s, "padding_mode", paddings[0], paddings, 3, &p->padding));
     p->mode %= 3; /* the names before operator set 20, and since */
     p->align = fa_node_int(s->node, "align_corners", 0) != 0;
+    if (axes == 3 && p->mode == BICUBIC) return fa_fail(FA_ERR_UNSUPPORTED, "cubic interpolation of volumes");
+    int64_t dim[FA_MAX_DIMS] = {x->dim[0], x->dim[1]};
+    p->axes = axes;
     p->n = x->dim[0];
     p->channels = x->dim[1];
-    p->height = x->dim[2];
-    p->width = x->dim[3];
-    p->points = grid->dim[1] * grid->dim[2];
-    if (!p->height || !p->width) return fa_fail(FA_ERR_SHAPE, "images without pixels");
+    p->points = p->pixels = p->size[2] = 1;
+    for (int32_t a = 0; a < axes; a++) {
+        p->size[a] = x->dim[axes + 1 - a];
+        p->step[a] = p->pixels;
+        p->pixels *= p->size[a];
+        p->points *= dim[2 + a] = grid->dim[1 + a];
+    }
+    if (!p->pixels) return fa_fail(FA_ERR_SHAPE, "images without pixels");
     s->params = p;
-    return FA_R(fa_op_set)(&s->out[0], x->dtype, 4, (int64_t[]){x->dim[0], x->dim[1], grid->dim[1], grid->dim[2]});
+    return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, dim);
 }
 
 /* A place reflected at the outermost pixels' centres (align) or outer edges until it lies between them; `turn` changes sign with each. */
@@ -108,33 +117,52 @@ static taps taps_at(const sampler *p, fa_real coordinate, int64_t size)
     return t;
 }
 
-/* The image under the taps, weighted along x and y by these. */
-static double value(const sampler *p, const fa_real *image, const taps *x, const taps *y, const double *along_x, const double *along_y)
+/* The taps of a point along x, y and z. */
+typedef struct place {
+    taps along[3];
+} place;
+
+static place place_of(const sampler *p, const fa_real *coordinates)
 {
+    place at;
+    for (int32_t a = 0; a < p->axes; a++) at.along[a] = taps_at(p, coordinates[a], p->size[a]);
+    if (p->axes == 2) at.along[2] = (taps){.n = 1, .weight = {1}};
+    return at;
+}
+
+/* `statement` with `pixel` and the three indices of every tap on the image. */
+#define EACH_TAP(p, at, statement)                                                                                                                       \
+    for (int32_t z = 0; z < (at)->along[2].n; z++)                                                                                                       \
+        for (int32_t y = 0; y < (at)->along[1].n; y++)                                                                                                   \
+            for (int32_t x = 0; x < (at)->along[0].n; x++) {                                                                                             \
+                const int64_t i = (at)->along[0].index[x], j = (at)->along[1].index[y], k = (at)->along[2].index[z];                                     \
+                const int64_t pixel = i * (p)->step[0] + j * (p)->step[1] + k * (p)->step[2];                                                            \
+                if (i >= 0 && j >= 0 && k >= 0) statement;                                                                                               \
+            }
+
+/* The image under the taps; `slope`: the derivative along this axis, -1: the value. */
+static double value(const sampler *p, const fa_real *image, const place *at, int32_t slope)
+{
+    const double *const along[] = {slope == 0 ? at->along[0].slope : at->along[0].weight, slope == 1 ? at->along[1].slope : at->along[1].weight,
+                                   slope == 2 ? at->along[2].slope : at->along[2].weight};
     double sum = 0;
-    for (int32_t j = 0; j < y->n; j++)
-        for (int32_t i = 0; i < x->n; i++)
-            if (y->index[j] >= 0 && x->index[i] >= 0) sum += along_y[j] * along_x[i] * (double)image[y->index[j] * p->width + x->index[i]];
+    EACH_TAP(p, at, sum += along[2][z] * along[1][y] * along[0][x] * (double)image[pixel])
     return sum;
 }
 
-static void spread(const sampler *p, fa_real *image, const taps *x, const taps *y, double g)
+static void spread(const sampler *p, fa_real *image, const place *at, double g)
 {
-    for (int32_t j = 0; j < y->n; j++)
-        for (int32_t i = 0; i < x->n; i++)
-            if (y->index[j] >= 0 && x->index[i] >= 0) image[y->index[j] * p->width + x->index[i]] += (fa_real)(g * y->weight[j] * x->weight[i]);
+    EACH_TAP(p, at, image[pixel] += (fa_real)(g * at->along[2].weight[z] * at->along[1].weight[y] * at->along[0].weight[x]))
 }
 
 static void forward(const fa_op_call *c)
 {
     const sampler *p = c->params;
     const fa_real *grid = c->in[1]->data;
-    int64_t pixels = p->height * p->width;
     for (int64_t i = 0; i < p->n * p->points; i++) {
-        taps x = taps_at(p, grid[2 * i], p->width), y = taps_at(p, grid[2 * i + 1], p->height);
+        const place at = place_of(p, grid + p->axes * i);
         for (int64_t k = i / p->points * p->channels, end = k + p->channels; k < end; k++)
-            ((fa_real *)c->out[0]->data)[k * p->points + i % p->points] =
-                (fa_real)value(p, (const fa_real *)c->in[0]->data + k * pixels, &x, &y, x.weight, y.weight);
+            ((fa_real *)c->out[0]->data)[k * p->points + i % p->points] = (fa_real)value(p, (const fa_real *)c->in[0]->data + k * p->pixels, &at, -1);
     }
 }
 
@@ -143,16 +171,13 @@ static void backward(const fa_op_call *c)
     const sampler *p = c->params;
     const fa_real *grid = c->in[1]->data;
     fa_real *gx = c->grad_in[0], *gg = c->grad_in[1];
-    int64_t pixels = p->height * p->width;
     for (int64_t i = 0; i < p->n * p->points; i++) {
-        taps x = taps_at(p, grid[2 * i], p->width), y = taps_at(p, grid[2 * i + 1], p->height);
+        const place at = place_of(p, grid + p->axes * i);
         for (int64_t k = i / p->points * p->channels, end = k + p->channels; k < end; k++) {
             double g = (double)((const fa_real *)c->grad_out[0])[k * p->points + i % p->points];
-            const fa_real *image = fa_real_at(c->in[0]->data, k * pixels);
-            if (gx) spread(p, gx + k * pixels, &x, &y, g);
-            if (!gg) continue;
-            gg[2 * i] += (fa_real)(g * value(p, image, &x, &y, x.slope, y.weight));
-            gg[2 * i + 1] += (fa_real)(g * value(p, image, &x, &y, x.weight, y.slope));
+            const fa_real *image = fa_real_at(c->in[0]->data, k * p->pixels);
+            if (gx) spread(p, gx + k * p->pixels, &at, g);
+            for (int32_t a = 0; gg && a < p->axes; a++) gg[p->axes * i + a] += (fa_real)(g * value(p, image, &at, a));
         }
     }
 }

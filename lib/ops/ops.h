@@ -27,7 +27,8 @@ extern const fa_op FA_R(fa_ops_activation)[], FA_R(fa_ops_prelu)[], FA_R(fa_ops_
     FA_R(fa_ops_pool)[], FA_R(fa_ops_norm)[], FA_R(fa_ops_batchnorm)[], FA_R(fa_ops_gemm)[], FA_R(fa_ops_matmul)[], FA_R(fa_ops_matrix)[],
     FA_R(fa_ops_resize)[], FA_R(fa_ops_rnn)[], FA_R(fa_ops_dequantize)[], FA_R(fa_ops_einsum)[], FA_R(fa_ops_mvn)[], FA_R(fa_ops_reverse)[],
     FA_R(fa_ops_select)[], FA_R(fa_ops_unpool)[], FA_R(fa_ops_dft)[], FA_R(fa_ops_filterbank)[], FA_R(fa_ops_gridsample)[], FA_R(fa_ops_roialign)[],
-    FA_R(fa_ops_fold)[], FA_R(fa_ops_attention)[], FA_R(fa_ops_affinegrid)[], FA_R(fa_ops_rotary)[];
+    FA_R(fa_ops_fold)[], FA_R(fa_ops_attention)[], FA_R(fa_ops_affinegrid)[], FA_R(fa_ops_rotary)[],
+    FA_R(fa_ops_multihead)[], FA_R(fa_ops_lpnorm)[], FA_R(fa_ops_col2im)[];
 /* All of them, for a table. */
 #define FA_OP_FAMILIES                                                                                                                               \
     FA_R(fa_ops_activation), FA_R(fa_ops_prelu), FA_R(fa_ops_clip), FA_R(fa_ops_arithmetic), FA_R(fa_ops_variadic), FA_R(fa_ops_compare),            \
@@ -37,7 +38,8 @@ extern const fa_op FA_R(fa_ops_activation)[], FA_R(fa_ops_prelu)[], FA_R(fa_ops_
     FA_R(fa_ops_norm), FA_R(fa_ops_batchnorm), FA_R(fa_ops_gemm), FA_R(fa_ops_matmul), FA_R(fa_ops_matrix), FA_R(fa_ops_resize),                     \
     FA_R(fa_ops_rnn), FA_R(fa_ops_dequantize), FA_R(fa_ops_einsum), FA_R(fa_ops_mvn), FA_R(fa_ops_reverse), FA_R(fa_ops_select),                     \
     FA_R(fa_ops_unpool), FA_R(fa_ops_dft), FA_R(fa_ops_filterbank), FA_R(fa_ops_gridsample), FA_R(fa_ops_roialign), FA_R(fa_ops_fold),               \
-    FA_R(fa_ops_attention), FA_R(fa_ops_affinegrid), FA_R(fa_ops_rotary)
+    FA_R(fa_ops_attention), FA_R(fa_ops_affinegrid), FA_R(fa_ops_rotary),                                                             \
+    FA_R(fa_ops_multihead), FA_R(fa_ops_lpnorm), FA_R(fa_ops_col2im)
 
 /* Helpers that families share. */
 

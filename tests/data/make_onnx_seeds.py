@@ -40,6 +40,18 @@ def mlp():
     return model(nodes, [value("x", "batch", 4)], [value("y", "batch", 2)], w, value_info=[value("h", None, 3)])
 
 
+def halves():
+    """Weights of four bits: signed ones in raw data behind blocks of scales, unsigned ones in a list, an odd number of each."""
+    w = T(data_type=22, name="w", dims=[3, 3], raw_data=bytes([0x21, 0x87, 0xF0, 0x43, 0x05]))  # 1 2, 7 -8, 0 -1, 3 4, 5
+    z = T(data_type=21, name="z", dims=[3], int32_data=[0xF1, 0x08])  # 1 15, 8
+    nodes = [
+        h.make_node("DequantizeLinear", ["w", "s"], ["r"], name="unpack", axis=0, block_size=2),
+        h.make_node("DequantizeLinear", ["z", "t"], ["b"], name="bias"),
+        h.make_node("Gemm", ["x", "r", "b"], ["y"], name="fc"),
+    ]
+    return model(nodes, [value("x", "batch", 3)], [value("y", "batch", 3)], [w, weights("s", 2, 3), weights("t", seed=2), z], opset=21, ir=10)
+
+
 def unsorted():
     nodes = [h.make_node("Neg", ["a"], ["y"]), h.make_node("Relu", ["x"], ["a"], domain="ai.onnx")]
     return model(nodes, [value("x", 2)], [value("y", 2)])
@@ -188,7 +200,7 @@ def external():
 
 
 SEEDS = {"mlp": mlp(), "unsorted": unsorted(), "old": old(), "first": first(), "raw": encodings(True), "lists": encodings(False),
-         "constants": constants(), "control": control(), "unsupported": unsupported(), "external": external(),
+         "constants": constants(), "control": control(), "unsupported": unsupported(), "external": external(), "halves": halves(),
          "branches": branches(), "loop": loop(), "rounds": loop(3), "scan": scan(), "endless": endless(), "deep": deep()}
 os.makedirs(FOLDER, exist_ok=True)
 for name, m in SEEDS.items():

@@ -35,6 +35,7 @@ const gradient_case gradient_cases_elementwise[] = {
     {"Softplus", 1, "11:-6..6", NULL},
     {"Softsign", 1, "10:-3..3", NULL},
     {"Mish", 18, "11:-4..4", NULL},
+    {"Swish", 24, "11:-4..4", "alpha=1.7"},
     {"Clip", 6, "10:-1..1", "min=-0.55 max=0.25"},
     {"Clip", 6, "10:-1..1", "max=0.25"},
     {"Clip", 13, "11:-1..1 s:-0.55..-0.45 s:0.35..0.45", NULL},

@@ -14,6 +14,12 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 FIRST = 18
+WRONG = {  # what the evaluator gives, and why it is no measure
+    "test_attention_4d_gqa_with_past_and_present_fp16_expanded": "worked out in half precision",
+    "test_dft_inverse": "noise of single precision where the result is 0",
+    "test_dft_inverse_opset19": "the same",
+    "test_l2normalization_axis_0": "NaN for a row of zeros, which later versions of onnx make 0",
+}
 
 
 def opset(model):
@@ -46,7 +52,7 @@ def copy_cases(to):
     shutil.rmtree(to, ignore_errors=True)
     for case in sorted((pathlib.Path(onnx.__file__).parent / "backend" / "test" / "data" / "node").iterdir()):
         model = onnx.load(case / "model.onnx")
-        if opset(model) < FIRST:
+        if opset(model) < FIRST or case.name in WRONG:
             continue
         shutil.copytree(case, to / "node" / case.name)
         count += 1
@@ -64,8 +70,9 @@ def copy_cases(to):
 def main():
     runner, manifest, folder = sys.argv[1:4]
     count, decided = copy_cases(pathlib.Path(folder))
-    print(f"onnx {onnx.__version__}: {count} cases of operator sets {FIRST} to {onnx.defs.onnx_opset_version()}, {decided} against the reference evaluator, the others against the package's data")
-    if count < 800 or decided < 600:
+    print(f"onnx {onnx.__version__}: {count} cases of operator sets {FIRST} to {onnx.defs.onnx_opset_version()}, {decided} against the reference evaluator, the others against the package's data; left out: "
+          f"{', '.join(WRONG)}")
+    if count < 1000 or decided < 900:
         sys.exit("these are too few: the package has changed")
     sys.exit(subprocess.run([runner, *sys.argv[4:], folder, manifest], check=False).returncode)
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the reader makes of well-formed files, and what it says of those it cannot take. */
 #include "base/error.h"
+#include "graph/plan.h"
 #include "onnx/names.h"
 #include "onnx_message.h"
+#include "ops/table.h"
 
 #include <glob.h>
 
@@ -137,6 +139,38 @@ START_TEST(test_encodings)
         check_encodings(g);
         fa_graph_destroy(g);
     }
+    nothing_held();
+}
+END_TEST
+
+/* Weights of four bits are weights of eight, and stay weights behind DequantizeLinear. */
+START_TEST(test_halves)
+{
+    static const int64_t w[] = {1, 2, 7, -8, 0, -1, 3, 4, 5}, z[] = {1, 15, 8};
+    fa_graph *g = read_ok("halves.onnx");
+    ck_assert_int_eq(value(g, "w")->view.dtype, FA_INT8);
+    ck_assert_int_eq(value(g, "z")->view.dtype, FA_UINT8);
+    ck_assert_mem_eq(value(g, "w")->view.data, w, sizeof w);
+    ck_assert_mem_eq(value(g, "z")->view.data, z, sizeof z);
+    const float *s = value(g, "s")->view.data, *t = value(g, "t")->view.data;
+    const int32_t y = g->output[0];
+    fa_view x = {.dtype = FA_FLOAT32};
+    fa_plan *plan;
+    fa_run *run;
+    fa_view_set_shape(&x, 2, (const int64_t[]){1, 3});
+    ck_assert_int_eq(fa_plan_create(&(fa_plan_request){.graph = g, .ops = &fa_op_table_f32, .inputs = &x, .wanted = &y, .n_wanted = 1, .loss = -1}, &plan), FA_OK);
+    ck_assert_int_eq(fa_run_create(plan, &context, &run), FA_OK);
+    float *in = fa_run_input(run, 0);
+    for (int i = 0; i < 3; i++) in[i] = (float)(i + 1);
+    fa_run_forward(run);
+    for (int o = 0; o < 3; o++) { /* two rows share the first scales, the last has its own */
+        float want = (float)z[o] * *t;
+        for (int i = 0; i < 3; i++) want += (float)(i + 1) * (float)w[i * 3 + o] * s[i / 2 * 3 + o];
+        ck_assert_float_eq_tol(((const float *)fa_run_value(run, y)->data)[o], want, 1e-5f);
+    }
+    fa_run_destroy(run);
+    fa_plan_destroy(plan);
+    fa_graph_destroy(g);
     nothing_held();
 }
 END_TEST
@@ -550,6 +584,7 @@ int main(void)
     tcase_add_test(c, test_order);
     tcase_add_test(c, test_old_files);
     tcase_add_test(c, test_encodings);
+    tcase_add_test(c, test_halves);
     tcase_add_test(c, test_attributes);
     tcase_add_test(c, test_control_flow_is_kept);
     tcase_add_test(c, test_lone_tensor);

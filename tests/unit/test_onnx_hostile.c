@@ -10,7 +10,7 @@
 #include <time.h>
 
 static const char *const seeds[] = {"mlp.onnx", "unsorted.onnx", "old.onnx", "first.onnx", "raw.onnx", "lists.onnx", "constants.onnx", "control.onnx", "branches.onnx", "loop.onnx", "scan.onnx",
-                                    "unsupported.onnx", "external.onnx", "tensor.pb"};
+                                    "unsupported.onnx", "external.onnx", "halves.onnx", "tensor.pb"};
 enum { SEEDS = sizeof seeds / sizeof seeds[0] };
 
 /* Both readers on an exact-size copy, so that a sanitizer sees a read beyond the end. */
