@@ -45,9 +45,9 @@ typedef struct fa_fast_steps {
 /* The derivative that fa_op_slope() of input i asks for, from element `first` of the input on; n_step 0: none. */
 fa_slope fa_fast_slope(const fa_op_call *call, int32_t i, int64_t first);
 
-/* Beside those, fast entries for MatMul, Softmax, LayerNormalization, Gelu, Add, Sub, Mul and Div of the default operator set and for
- * Attention: they stand first in the table, so no rewrite is needed. */
-extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[], fa_fast_ops_elementwise[], fa_fast_ops_attention[];
+/* Beside those, fast entries for MatMul, Softmax, LayerNormalization, RMSNormalization, Gelu, Attention, Add, Sub, Mul and Div of the default operator set and for
+ * Attention of "fattr": they stand first in the table, so no rewrite is needed. */
+extern const fa_op fa_fast_ops_matmul[], fa_fast_ops_rowwise[], fa_fast_ops_elementwise[], fa_fast_ops_attention[], fa_fast_ops_multihead[];
 
 extern const fa_op fa_fast_ops_conv[], fa_fast_ops_batchnorm[], fa_fast_ops_pool[], fa_fast_ops_upsample[], fa_fast_ops_layout[];
 

@@ -1,37 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "ops/multihead.h"
+
 #include "ops/walk.h"
 
 #include <math.h>
 #include <string.h>
 
-/*
- * Attention of operator set 23 and later, (Q, K, V, mask?, past key?, past value?, lengths?) -> Y, present key?, present value?, scores?: softmax(cap(scale Q K' + mask)) V for every
- * head, cap(x) = softcap tanh(x / softcap). Heads are an axis in front of the places, [n, heads, places, size], or lie in the rows, [n, places, heads size]; several query heads in
- * a row share a key head. Keys and values of earlier places come before K and V. A key takes no part where the mask is false or -inf or ends before it, behind a query's own place
- * (is_causal), and from its input's length on; a query that sees no key has Y 0. With lengths and no past, queries are the last places before them.
- */
-enum { Q, K, V, MASK, PAST_K, PAST_V, LENGTHS, INPUTS };
-enum { Y, PRESENT_K, PRESENT_V, SCORES, OUTPUTS };
+/* Attention of the default domain, plain loops: every query's scores are worked out anew for the backward pass. */
+enum {
+    Q = FA_MULTIHEAD_Q, K = FA_MULTIHEAD_K, V = FA_MULTIHEAD_V, MASK = FA_MULTIHEAD_MASK, PAST_K = FA_MULTIHEAD_PAST_K, PAST_V = FA_MULTIHEAD_PAST_V,
+    LENGTHS = FA_MULTIHEAD_LENGTHS, Y = FA_MULTIHEAD_Y, PRESENT_K = FA_MULTIHEAD_PRESENT_K, PRESENT_V = FA_MULTIHEAD_PRESENT_V, SCORES = FA_MULTIHEAD_SCORES
+};
 enum { RAW, MASKED, CAPPED, WEIGHTS }; /* qk_matmul_output_mode */
 
-/* Steps in elements of a tensor of heads. */
-typedef struct side {
-    int64_t n, head, place;
-} side;
-
-typedef struct multihead {
-    int64_t n, heads, kv_heads, t, past, s, d, e; /* t queries; s keys, those of the past first; sizes of a query and key, and of a value */
-    side q, k, v, y;
-    int64_t mask_step[4], mask_width; /* of [n, heads, t, s]; keys from mask_width on take no part */
-    double scale, softcap;
-    bool causal, real_mask;
-    int64_t mode;
-} multihead;
-
-static side of_heads(bool four, int64_t heads, int64_t places, int64_t size)
+static fa_multihead_side of_heads(bool four, int64_t heads, int64_t places, int64_t size)
 {
-    if (four) return (side){heads * places * size, places * size, size};
-    return (side){heads * places * size, size, heads * size};
+    if (four) return (fa_multihead_side){heads * places * size, places * size, size};
+    return (fa_multihead_side){heads * places * size, size, heads * size};
 }
 
 static fa_status misfit(const fa_op_setup *s, int32_t input, const char *what)
@@ -45,7 +30,7 @@ static const fa_view *given(const fa_op_setup *s, int32_t input)
     return input < s->n_in ? s->in[input] : NULL;
 }
 
-static fa_status read_heads(const fa_op_setup *s, multihead *p)
+static fa_status read_heads(const fa_op_setup *s, fa_multihead *p)
 {
     const fa_view *q = s->in[Q], *k = s->in[K], *v = s->in[V];
     const bool four = q->ndim == 4;
@@ -68,7 +53,7 @@ static fa_status read_heads(const fa_op_setup *s, multihead *p)
     return FA_OK;
 }
 
-static fa_status read_past(const fa_op_setup *s, multihead *p)
+static fa_status read_past(const fa_op_setup *s, fa_multihead *p)
 {
     const fa_view *keys = given(s, PAST_K), *values = given(s, PAST_V);
     if (!keys && !values) return FA_OK;
@@ -83,7 +68,7 @@ static fa_status read_past(const fa_op_setup *s, multihead *p)
     return FA_OK;
 }
 
-static fa_status read_mask(const fa_op_setup *s, multihead *p)
+static fa_status read_mask(const fa_op_setup *s, fa_multihead *p)
 {
     const fa_view *mask = given(s, MASK), *lengths = given(s, LENGTHS);
     const int64_t want[] = {p->n, p->heads, p->t, p->s};
@@ -104,12 +89,12 @@ static fa_status read_mask(const fa_op_setup *s, multihead *p)
     return FA_OK;
 }
 
-static fa_status prepare(fa_op_setup *s)
+fa_status FA_R(fa_multihead_prepare)(fa_op_setup *s)
 {
-    FA_TRY(FA_R(fa_op_need)(s, 3, s->node->opset < 24 ? LENGTHS : INPUTS, OUTPUTS));
+    FA_TRY(FA_R(fa_op_need)(s, 3, s->node->opset < 24 ? LENGTHS : FA_MULTIHEAD_INPUTS, FA_MULTIHEAD_OUTPUTS));
     for (int32_t i = 0; i < LENGTHS; i++)
         if (i != MASK && given(s, i) && !fa_dtype_is_real(s->in[i]->dtype)) return fa_fail(FA_ERR_DTYPE, "input %d is %s", i, fa_dtype_name(s->in[i]->dtype));
-    multihead *p = fa_arena_new(s->arena, sizeof *p);
+    fa_multihead *p = fa_arena_new(s->arena, sizeof *p);
     if (!p) return FA_ERR_MEMORY;
     FA_TRY(read_heads(s, p));
     FA_TRY(read_past(s, p));
@@ -142,36 +127,36 @@ static const void *contents(const fa_op_call *c, int32_t input)
 }
 
 /* The input that holds row j of keys (`input` K) or values (V), and where it begins there. */
-static int32_t holder(const multihead *p, int32_t input, int64_t j)
+static int32_t holder(const fa_multihead *p, int32_t input, int64_t j)
 {
     return j < p->past ? PAST_K + input - K : input;
 }
 
-static int64_t place(const multihead *p, const query *q, int32_t input, int64_t j)
+static int64_t place(const fa_multihead *p, const query *q, int32_t input, int64_t j)
 {
-    const side *at = input == K ? &p->k : &p->v;
+    const fa_multihead_side *at = input == K ? &p->k : &p->v;
     if (j < p->past) return ((q->n * p->kv_heads + q->kv_head) * p->past + j) * (input == K ? p->d : p->e);
     return q->n * at->n + q->kv_head * at->head + (j - p->past) * at->place;
 }
 
-static const fa_real *contents_of(const multihead *p, const fa_op_call *c, const query *q, int32_t input, int64_t j)
+static const fa_real *contents_of(const fa_multihead *p, const fa_op_call *c, const query *q, int32_t input, int64_t j)
 {
     return (const fa_real *)contents(c, holder(p, input, j)) + place(p, q, input, j);
 }
 
-static fa_real *gradient_of(const multihead *p, const fa_op_call *c, const query *q, int32_t input, int64_t j)
+static fa_real *gradient_of(const fa_multihead *p, const fa_op_call *c, const query *q, int32_t input, int64_t j)
 {
     fa_real *to = c->grad_in[holder(p, input, j)];
     return to ? to + place(p, q, input, j) : NULL;
 }
 
-static int64_t mask_at(const multihead *p, const query *q, int64_t j)
+static int64_t mask_at(const fa_multihead *p, const query *q, int64_t j)
 {
     return q->n * p->mask_step[0] + q->head * p->mask_step[1] + q->i * p->mask_step[2] + j * p->mask_step[3];
 }
 
 /* What is added to a score; -inf: the key takes no part. */
-static double bias(const multihead *p, const fa_op_call *c, const query *q, int64_t j)
+static double bias(const fa_multihead *p, const fa_op_call *c, const query *q, int64_t j)
 {
     const void *mask = contents(c, MASK);
     const int64_t *lengths = contents(c, LENGTHS);
@@ -182,17 +167,17 @@ static double bias(const multihead *p, const fa_op_call *c, const query *q, int6
     return ((const int64_t *)mask)[mask_at(p, q, j)] ? 0 : -INFINITY;
 }
 
-static double capped(const multihead *p, double x)
+static double capped(const fa_multihead *p, double x)
 {
     return p->softcap > 0 && x > -INFINITY ? p->softcap * tanh(x / p->softcap) : x;
 }
 
-static const fa_real *queries(const multihead *p, const fa_op_call *c, const query *q)
+static const fa_real *queries(const fa_multihead *p, const fa_op_call *c, const query *q)
 {
     return (const fa_real *)c->in[Q]->data + q->n * p->q.n + q->head * p->q.head + q->i * p->q.place;
 }
 
-static query look(const multihead *p, const fa_op_call *c, int64_t n, int64_t head, int64_t i)
+static query look(const fa_multihead *p, const fa_op_call *c, int64_t n, int64_t head, int64_t i)
 {
     query q = {n, head, i, head / (p->heads / p->kv_heads), ((n * p->heads + head) * p->t + i) * p->s, c->scratch, NULL, NULL, NULL};
     const fa_real *x = queries(p, c, &q);
@@ -231,7 +216,7 @@ static fa_real *output(const fa_op_call *c, int32_t i)
 
 static void forward(const fa_op_call *c)
 {
-    const multihead *p = c->params;
+    const fa_multihead *p = c->params;
     fa_real *y = output(c, Y), *scores = output(c, SCORES);
     for (int32_t values = 0; values < 2; values++) {
         const int64_t size = values ? p->e : p->d;
@@ -255,7 +240,7 @@ static void forward(const fa_op_call *c)
 }
 
 /* The gradient at the raw scores into q->slope; what belongs to values and mask is added on the way. */
-static void go_back(const multihead *p, const fa_op_call *c, const query *q)
+static void go_back(const fa_multihead *p, const fa_op_call *c, const query *q)
 {
     const fa_real *g = c->grad_out[Y] ? (const fa_real *)c->grad_out[Y] + q->n * p->y.n + q->head * p->y.head + q->i * p->y.place : NULL;
     const fa_real *scores = SCORES < c->n_out && c->grad_out[SCORES] ? (const fa_real *)c->grad_out[SCORES] + q->at : NULL;
@@ -283,7 +268,7 @@ static void go_back(const multihead *p, const fa_op_call *c, const query *q)
 
 static void backward(const fa_op_call *c)
 {
-    const multihead *p = c->params;
+    const fa_multihead *p = c->params;
     for (int32_t values = 0; values < 2; values++) {
         const int64_t size = values ? p->e : p->d;
         const fa_real *g = PRESENT_K + values < c->n_out ? c->grad_out[PRESENT_K + values] : NULL;
@@ -309,6 +294,6 @@ static void backward(const fa_op_call *c)
 }
 
 const fa_op FA_R(fa_ops_multihead)[] = {
-    {"Attention", "", 23, FA_OPSET_ANY, 0, 1u << Q | 1u << K | 1u << V | 1u << MASK | 1u << PAST_K | 1u << PAST_V | 1u << LENGTHS, 0, prepare, forward, backward},
+    {"Attention", "", 23, FA_OPSET_ANY, 0, 1u << Q | 1u << K | 1u << V | 1u << MASK | 1u << PAST_K | 1u << PAST_V | 1u << LENGTHS, 0, FA_R(fa_multihead_prepare), forward, backward},
     {NULL},
 };
