@@ -245,6 +245,49 @@ START_TEST(initialisers_vary)
 }
 END_TEST
 
+/* y = x stretched to the shape of exp(x w): the product has a shape, and no memory nor work. */
+START_TEST(what_gives_its_shape_alone_is_not_run)
+{
+    fa_graph *base = empty_graph(), *g;
+    fa_edit e;
+    fa_view view = {.dtype = FA_FLOAT32};
+    fa_plan *plan;
+    fa_run *run;
+    int32_t x, w;
+    ck_assert_int_eq(fa_edit_begin(base, &e), FA_OK);
+    ck_assert_int_eq(fa_edit_value(&e, "x", FA_FLOAT32, &x), FA_OK);
+    ck_assert_int_eq(fa_edit_value(&e, "w", FA_FLOAT32, &w), FA_OK);
+    const int32_t product = add_node(&e, "MatMul", x, w), power = add_node(&e, "Exp", product, -1), shape = add_node(&e, "Shape", power, -1), y = add_node(&e, "Expand", x, shape);
+    e.graph->input = fa_arena_array(&e.graph->arena, 2, sizeof(int32_t));
+    e.graph->output = fa_arena_array(&e.graph->arena, 1, sizeof(int32_t));
+    memcpy(e.graph->input, (int32_t[]){x, w}, 2 * sizeof(int32_t));
+    e.graph->output[0] = y;
+    e.graph->n_input = 2;
+    e.graph->n_output = 1;
+    ck_assert_int_eq(fa_edit_finish(&e, &g), FA_OK);
+    fa_view in[2] = {view, view};
+    fa_view_set_shape(&in[0], 2, (const int64_t[]){3, 1});
+    fa_view_set_shape(&in[1], 2, (const int64_t[]){1, 5});
+    ck_assert_int_eq(fa_plan_create(&(fa_plan_request){.graph = g, .ops = &fa_op_table_f32, .inputs = in, .wanted = &y, .n_wanted = 1, .loss = y, .wrt = &x, .n_wrt = 1}, &plan), FA_OK);
+    ck_assert_ptr_null(fa_plan_value(plan, product));
+    ck_assert_ptr_null(fa_plan_value(plan, power));
+    ck_assert(fa_plan_flops_forward(plan) == 0 && fa_plan_value(plan, y)->dim[1] == 5);
+    ck_assert_int_eq(fa_run_create(plan, context, &run), FA_OK);
+    const float numbers[] = {1, -2, 3};
+    float *gradient = fa_run_loss_gradient(run);
+    memcpy(fa_run_input(run, 0), numbers, sizeof numbers);
+    fa_run_forward(run);
+    for (int i = 0; i < 15; i++) ck_assert(((const float *)fa_run_value(run, y)->data)[i] == numbers[i / 5]);
+    for (int i = 0; i < 15; i++) gradient[i] = (float)i;
+    fa_run_backward(run, NULL, NULL);
+    for (int i = 0; i < 3; i++) ck_assert(((const float *)fa_run_gradient(run, 0))[i] == (float)(25 * i + 10));
+    fa_run_destroy(run);
+    fa_plan_destroy(plan);
+    fa_graph_destroy(g);
+    fa_graph_destroy(base);
+}
+END_TEST
+
 START_TEST(unsupported_nodes_are_listed_at_once)
 {
     fa_graph *base = empty_graph(), *g;
@@ -296,6 +339,7 @@ int main(void)
     tcase_add_test(t, memory_is_shared_safely);
     tcase_add_test(t, slopes_are_left_and_gradients_handed_on);
     tcase_add_test(t, initialisers_vary);
+    tcase_add_test(t, what_gives_its_shape_alone_is_not_run);
     tcase_add_test(t, unsupported_nodes_are_listed_at_once);
     tcase_add_test(t, cycles_and_orphans_are_refused);
     suite_add_tcase(s, t);
