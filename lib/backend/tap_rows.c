@@ -114,7 +114,8 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 
 static size_t moments_scratch(const fa_tap *t)
 {
-    return floats(ROWS * ld_of(t->c + t->has_bias > t->out ? t->c + t->has_bias : t->out));
+    const int64_t in = ld_of(t->c + t->has_bias), out = ld_of(t->out);
+    return floats(ROWS * (in > out ? in : out));
 }
 
 /* to [inputs * positions, k] = the rows of inputs i ... i + n - 1 times a packed matrix. */

@@ -94,6 +94,9 @@ static void run_blocks(const fa_tap_ops *ops, const fa_tap *t, const float *p_in
     free(packed), free(scratch);
 }
 
+/* Bytes behind scratch memory that are watched. */
+#define BEYOND 65536
+
 /* Lower triangles are the same; what lies above is nobody's. */
 static void check_moments(const fa_tap *t, int64_t in)
 {
@@ -102,8 +105,11 @@ static void check_moments(const fa_tap *t, int64_t in)
     for (int i = 0; i < 2; i++) {
         ck_assert_ptr_nonnull(a[i] = calloc((size_t)(in * in), sizeof *a[i]));
         ck_assert_ptr_nonnull(g[i] = calloc((size_t)(t->out * t->out), sizeof *g[i]));
-        void *scratch = memory_of(ops[i]->moments_scratch(t));
+        const size_t size = ops[i]->moments_scratch(t);
+        unsigned char *scratch = memory_of(size + BEYOND);
+        memset(scratch + size, 0x5a, BEYOND);
         ops[i]->moments(t, a[i], g[i], scratch);
+        for (size_t k = 0; k < BEYOND; k++) ck_assert_msg(scratch[size + k] == 0x5a, "byte %zu behind the scratch memory of layers of %lld to %lld", k, (long long)t->c, (long long)t->out);
         free(scratch);
     }
     for (int64_t r = 0; r < in; r++) agree(a[0] + r * in, a[1] + r * in, r + 1, largest(a[1], in * in), "input side", t);
@@ -137,12 +143,29 @@ START_TEST(fast_taps_are_the_plain_ones)
 }
 END_TEST
 
+/* Rows a multiple of 64 wide are spaced out, those with a bias behind are not: either may be the wider. */
+START_TEST(moments_of_wide_rows)
+{
+    static const int64_t widths[][3] = {{64, 64, 1}, {63, 64, 1}, {128, 64, 0}, {65, 64, 0}, {256, 256, 1}};
+    if (!fa_kernels_available()) return;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        const int64_t c = widths[i][0], out = widths[i][1], rows = 300;
+        float *a = numbers(rows * c), *d = numbers(rows * out);
+        const fa_tap t = {.n = 1, .groups = 1, .kh = 1, .kw = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .h = rows, .w = 1, .oh = rows, .ow = 1, .c = c, .out = out,
+                          .has_bias = (int32_t)widths[i][2], .a = a, .d = d, .a_n = rows * c, .a_c = 1, .a_h = c, .a_w = c, .d_n = rows * out, .d_c = 1, .d_h = out, .d_w = out};
+        check_moments(&t, c + t.has_bias);
+        free(a), free(d);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("taps");
     TCase *c = tcase_create("taps");
     tcase_set_timeout(c, 120);
     tcase_add_test(c, fast_taps_are_the_plain_ones);
+    tcase_add_test(c, moments_of_wide_rows);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
