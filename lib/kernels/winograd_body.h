@@ -187,7 +187,7 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
         int64_t col = w->out_c, row = w->out_w * w->out_c;
         const float *residual = d->residual ? d->residual + t->out + m0 : NULL, *mask = where ? where + t->out + m0 : NULL;
         float *to = d->out + t->out + m0;
-        const bool whole = channels == FA_TILE;
+        const bool whole = channels == FA_TILE, entire = t->rows == OUT && t->cols == OUT;
         if (!whole) {
             if (residual) move(t, channels, residual, row, col, in, OUT * FA_TILE, FA_TILE);
             if (mask) move(t, channels, mask, row, col, above, OUT * FA_TILE, FA_TILE);
@@ -202,7 +202,8 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
             const int at = v * FLOATS;
             const vf add = LOAD_F(bias + at);
             const float *r = residual ? residual + at : NULL, *k = mask ? mask + at : NULL;
-            if (t->rows == OUT && t->cols == OUT) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, r, k, to + at, row, col);
+            if (entire && !k) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, r, NULL, to + at, row, col);
+            else if (entire) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, r, k, to + at, row, col);
             else NAME(out_tile)(product + at, b->product_step, add, d->relu, t->rows, t->cols, r, k, to + at, row, col);
         }
         if (!whole) move(t, channels, out, row, col, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
