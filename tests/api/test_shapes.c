@@ -181,6 +181,37 @@ START_TEST(order_changes_nothing)
 }
 END_TEST
 
+/* A batch whose activations are many goes through the network in parts, the last of which may not be full: each input is scored as it is alone, and a scorer takes little more for twice the batch. */
+START_TEST(large_batches_go_in_parts)
+{
+    enum { N = 35, SIDE = 96, IMAGE = 2 * SIDE * SIDE };
+    fa_model *m = load("open_sizes", 0);
+    fa_sketch *s = build(m, NULL);
+    float *x = malloc(N * IMAGE * sizeof *x);
+    fa_result alone, *r = malloc(N * sizeof *r);
+    ck_assert(x && r);
+    fill(x, N * IMAGE, 9);
+    size_t bytes[2];
+    for (int batch = 18; batch <= 36; batch += 18) {
+        const size_t before = fa_context_memory_used(context);
+        fa_scorer *many = scorer_of(s, m, batch, 1, 0), *one = scorer_of(s, m, 1, 1, 0);
+        const int n = batch - 1;
+        OK(fa_score_batch(many, &(fa_array){.data = x, .shape = (int64_t[]){n, 2, SIDE, SIDE}, .ndim = 4, .dtype = FA_FLOAT32}, 1, r, n));
+        for (int i = 0; i < n; i++) {
+            OK(fa_score(one, &(fa_array){.data = x + i * IMAGE, .shape = (int64_t[]){1, 2, SIDE, SIDE}, .ndim = 4, .dtype = FA_FLOAT32}, 1, &alone));
+            for (int k = 0; k < N_REF; k++) ck_assert_float_eq_tol(r[i].couplings[k], alone.couplings[k], 1e-5f);
+        }
+        fa_scorer_destroy(one);
+        bytes[batch > 18] = fa_context_memory_used(context) - before;
+        fa_scorer_destroy(many);
+    }
+    ck_assert_uint_lt(2 * bytes[1], 3 * bytes[0]);
+    free(x), free(r);
+    fa_sketch_release(s);
+    fa_model_release(m);
+}
+END_TEST
+
 /* A shape that is planned allocates nothing, and memory stays where it was when as many shapes have come as are kept. */
 START_TEST(bounded)
 {
@@ -520,6 +551,7 @@ static void add(TCase *t)
 {
     tcase_add_loop_test(t, order_changes_nothing, 0, 2);
     tcase_add_loop_test(t, bounded, 0, 2);
+    tcase_add_test(t, large_batches_go_in_parts);
     tcase_add_test(t, least_recently_used_goes);
     tcase_add_test(t, sizes_mean_the_same);
     tcase_add_test(t, sequences);
