@@ -3,10 +3,12 @@
 #include "bench.h"
 #include "kernels/normal.h"
 #include "score/cholesky.h"
+#include "score/compact.h"
 #include "score/scores.h"
 #include "score/space.h"
 #include "score/span.h"
 
+#include <fattr/score.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,6 +154,15 @@ static void run(fa_context *context, int32_t kernels, int64_t n)
     measure("span", span, &b, runs, 1);
     measure("averages", averages, &b, runs, 1);
     measure("cholesky", cholesky, &b, 3, 1);
+    for (int32_t format = FA_SIGNATURES_BF16; format <= FA_SIGNATURES_INT8; format++) {
+        fa_compact *bits;
+        need(fa_compact_create(context, &b.space, &b.r, format, &bits));
+        b.r.compact = bits;
+        measure(format == FA_SIGNATURES_BF16 ? "couplings_bf16" : "couplings_int8", single, &b, runs, 1);
+        measure(format == FA_SIGNATURES_BF16 ? "couplings_bf16_batch32" : "couplings_int8_batch32", batch, &b, runs / INPUTS, INPUTS);
+        b.r.compact = NULL;
+        fa_compact_destroy(context, bits);
+    }
     printf(", \"gram_us\": %.1f}\n", gram_us);
     fa_scores_destroy(b.scores);
     const void *used[] = {predicted, b.x.block, b.x.share, b.x.tau, b.r.block, b.r.share, b.r.tau, b.gram, b.factor, b.c, b.w};
