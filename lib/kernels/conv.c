@@ -3,6 +3,7 @@
 
 #include "base/half.h"
 #include "kernels/bf16.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/cpu.h"
 #include "kernels/depthwise.h"
 #include "kernels/nhwc.h"
@@ -89,10 +90,6 @@ static void reach(const axis *a, int64_t *lowest, int64_t *highest)
         }
 }
 
-#define ROUNDED_WORDS 320000
-#define ROUNDED_LEAST 28
-#define ROUNDED_MOST 280
-
 typedef struct phase {
     fa_grid grid;
     fa_depthwise depthwise; /* in its place where there are vectors */
@@ -114,7 +111,7 @@ struct fa_conv {
     bool gaps;                             /* there are phases whose outputs no kernel element reaches: three of four in a 1 x 1 data-gradient of stride 2 */
     bool vectors; /* depthwise, by kernels that need no copy */
     fa_isa isa;
-    bool rows;                             /* bf16, by a kernel of 1 x 1: so many positions at a time are rounded */
+    bool rows;                             /* bf16, by a kernel of 1 x 1 (bf16_rows.h) */
     bool flat;                             /* images follow each other as rows of one grid do */
     double flops;
     int32_t n_phase;
@@ -383,17 +380,10 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     return c;
 }
 
-/* Rounded positions stay in the second-level cache while they are multiplied, as far as they can; no fewer than make weights worth reading. */
-static int64_t rows_at_once(const fa_conv *c)
-{
-    const int64_t n = ROUNDED_WORDS / c->in_pixel;
-    return n > ROUNDED_MOST ? ROUNDED_MOST : n < ROUNDED_LEAST ? ROUNDED_LEAST : n;
-}
-
 size_t fa_conv_scratch(const fa_conv *c)
 {
     if (c->filters) return fa_winograd_scratch(c->winograd.in_c);
-    if (c->rows) return (size_t)(rows_at_once(c) * c->in_pixel) * sizeof(float);
+    if (c->rows) return fa_bf16_rows_scratch(c->bf16, c->channels);
     return c->copies ? (size_t)(c->padded_h * c->padded_w * c->in_pixel) * sizeof(float) : 0;
 }
 
@@ -442,30 +432,6 @@ static bool fill_gaps(const fa_conv *c, const fa_conv_data *d, float *out)
     if (d->residual) return false;
     memset(out, 0, (size_t)(c->out_h * c->out_w * c->out_pixel) * sizeof *out);
     return true;
-}
-
-/* Positions of all images as rows of one matrix. */
-static void run_rounded_rows(const fa_conv *c, const fa_conv_data *d)
-{
-    const int64_t total = d->n * c->in_h * c->in_w, most = rows_at_once(c), blocks = (total + most - 1) / most;
-    const float *mask = fa_slope_mask(&d->slope);
-    fa_grid grid = c->phase[0].grid;
-    grid.rows = 1;
-    for (int64_t b = 0; b < blocks; b++) {
-        const int64_t i = b * total / blocks, at = i * c->out_pixel;
-        grid.cols = (b + 1) * total / blocks - i;
-        fa_bf16_write(c->bf16, grid.cols, c->channels, d->in + i * c->channels, d->scratch);
-        fa_grid_run(&grid, &(fa_grid_data){
-                               .in = d->scratch,
-                               .w = d->packed,
-                               .bias = d->bias,
-                               .residual = d->residual ? d->residual + at : NULL,
-                               .mask = mask ? mask + at : NULL,
-                               .out = d->out + at,
-                               .relu = d->relu,
-                           });
-        if (!mask) fa_slope_apply(&d->slope, at, grid.cols * c->out_pixel, d->out + at);
-    }
 }
 
 /* The image within its padding, as the grids read it. */
@@ -524,7 +490,8 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
 void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
 {
     if (c->rows) {
-        run_rounded_rows(c, d);
+        const fa_bf16_rows rows = {&c->phase[0].grid, c->bf16, c->channels, c->out_pixel};
+        fa_bf16_rows_run(&rows, d->n * c->in_h * c->in_w, d);
         return;
     }
     const int64_t image = c->out_h * c->out_w * c->out_pixel, step = c->filters || c->flat ? d->n : 1;
