@@ -12,6 +12,9 @@
 /* Numbers that are summed beside each other. */
 #define BESIDE 8
 
+/* Blocks of terms that are gone through for all numbers before the next. */
+#define BLOCKS 2048
+
 /* A row is sparse when it meets at most one in so many blocks. */
 #define SPARSE 8
 
@@ -48,16 +51,31 @@ FA_INLINE FA_AVX2 __m256 sums(const __m256 v[BESIDE])
     return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
 
+/* The blocks that do not meet zeros alone: which of the BLOCKS from term `first` on, and how many. */
+typedef struct met {
+    int64_t first;
+    int n;
+    int16_t block[BLOCKS];
+} met;
+
+static FA_AVX2 void find_met(const fa_multiply *x, const float *a, int64_t first, met *m)
+{
+    float rest[FA_TILE];
+    m->first = first;
+    m->n = 0;
+    for (int16_t b = 0; b < BLOCKS && first + b * FA_TILE < x->k; b++)
+        if (!terms_at(x, a, first + b * FA_TILE, rest).zero) m->block[m->n++] = b;
+}
+
 /* Numbers j ... j + n - 1 of a row; n: a constant, BESIDE or 1. */
-FA_INLINE FA_AVX2 void numbers(const fa_multiply *x, const float *a, int64_t j, const int n, float out[BESIDE])
+FA_INLINE FA_AVX2 void numbers(const fa_multiply *x, const float *a, const met *m, int64_t j, const int n, float out[BESIDE])
 {
     __m256 acc[BESIDE];
     float rest[FA_TILE];
     FA_UNROLL
     for (int i = 0; i < BESIDE; i++) acc[i] = _mm256_setzero_ps();
-    for (int64_t k = 0; k < x->k; k += FA_TILE) {
-        const terms t = terms_at(x, a, k, rest);
-        if (t.zero) continue;
+    for (int b = 0; b < m->n; b++) {
+        const terms t = terms_at(x, a, m->first + m->block[b] * FA_TILE, rest);
         const float *w = t.w + j * t.width;
         const __m256 a0 = _mm256_loadu_ps(t.a), a1 = _mm256_loadu_ps(t.a + 8);
         FA_UNROLL
@@ -70,32 +88,37 @@ FA_INLINE FA_AVX2 void numbers(const fa_multiply *x, const float *a, int64_t j, 
     _mm256_storeu_ps(out, sums(acc));
 }
 
-static FA_AVX2 void eight(const fa_multiply *x, const float *a, int64_t j, float out[BESIDE])
+static FA_AVX2 void eight(const fa_multiply *x, const float *a, const met *m, int64_t j, float out[BESIDE])
 {
-    numbers(x, a, j, BESIDE, out);
+    numbers(x, a, m, j, BESIDE, out);
 }
 
-static FA_AVX2 void one(const fa_multiply *x, const float *a, int64_t j, float out[BESIDE])
+static FA_AVX2 void one(const fa_multiply *x, const float *a, const met *m, int64_t j, float out[BESIDE])
 {
-    numbers(x, a, j, 1, out);
+    numbers(x, a, m, j, 1, out);
 }
 
 FA_AVX2 void fa_turned_row(const fa_multiply *x, int64_t i)
 {
     const float *a = x->a + i * x->lda;
     float *c = x->c + i * x->ldc, sum[BESIDE];
-    for (int64_t j = 0, n; j < x->n; j += n) {
-        n = x->n - j < BESIDE ? 1 : BESIDE;
-        (n > 1 ? eight : one)(x, a, j, sum);
-        for (int64_t k = 0; k < n; k++) c[j + k] = sum[k] + (x->bias ? x->bias[j + k] : 0.0f) + (x->add ? c[j + k] : 0.0f);
+    met m;
+    for (int64_t first = 0; first < x->k; first += BLOCKS * FA_TILE) {
+        const bool add = x->add || first, bias = x->bias && !first;
+        find_met(x, a, first, &m);
+        for (int64_t j = 0, n; j < x->n; j += n) {
+            n = x->n - j < BESIDE ? 1 : BESIDE;
+            (n > 1 ? eight : one)(x, a, &m, j, sum);
+            for (int64_t k = 0; k < n; k++) c[j + k] = sum[k] + (bias ? x->bias[j + k] : 0.0f) + (add ? c[j + k] : 0.0f);
+        }
     }
 }
 
 FA_AVX2 bool fa_turned_is_sparse(const fa_multiply *x, int64_t i)
 {
     float rest[FA_TILE];
-    int64_t met = 0, blocks = (x->k + FA_TILE - 1) / FA_TILE;
-    for (int64_t k = 0; k < x->k && met * SPARSE <= blocks; k += FA_TILE) met += !terms_at(x, x->a + i * x->lda, k, rest).zero;
-    return met * SPARSE <= blocks;
+    int64_t count = 0, blocks = (x->k + FA_TILE - 1) / FA_TILE;
+    for (int64_t k = 0; k < x->k && count * SPARSE <= blocks; k += FA_TILE) count += !terms_at(x, x->a + i * x->lda, k, rest).zero;
+    return count * SPARSE <= blocks;
 }
 #endif

@@ -240,6 +240,30 @@ START_TEST(products_of_random_sizes)
 }
 END_TEST
 
+/* More terms than are gone through at once (lib/kernels/turned.c), of a full row and of one with two numbers. */
+START_TEST(rows_of_many_terms)
+{
+    enum { M = 2, N = 11, K = 40003 };
+    float *a = numbers(M * K, 1), *b = numbers(K * N, 1), c[M * N];
+    for (int64_t p = 0; p < K; p++)
+        if (p != 7 && p != K - 1) a[K + p] = 0;
+    for (int s = 0; s < N_ISA; s++) {
+        if (!fa_kernels_have(isas[s])) continue;
+        float *packed = aligned_alloc(64, fa_multiply_scratch(K, N)), *scratch = aligned_alloc(64, FA_MULTIPLY_TURNED);
+        ck_assert(packed && scratch);
+        fa_multiply_pack(&(fa_multiply){.n = K, .k = N, .b = b, .b_row = 1, .b_col = N}, packed);
+        fa_multiply_run(isas[s], &(fa_multiply){.m = M, .n = N, .k = K, .a = a, .lda = K, .c = c, .ldc = N, .packed_turned = packed, .scratch = scratch});
+        for (int64_t at = 0; at < M * N; at++) {
+            double want = 0, size = 0;
+            for (int64_t p = 0; p < K; p++) want += (double)a[at / N * K + p] * b[p * N + at % N], size += fabs((double)a[at / N * K + p] * b[p * N + at % N]);
+            close_to(c[at], want, size, "product", isas[s], at);
+        }
+        free(packed), free(scratch);
+    }
+    free(a), free(b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rows and products");
@@ -250,6 +274,7 @@ int main(void)
     tcase_add_test(t, normalisation_and_its_gradient);
     tcase_add_test(t, gelu_and_its_gradient);
     tcase_add_test(t, products_of_random_sizes);
+    tcase_add_test(t, rows_of_many_terms);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
