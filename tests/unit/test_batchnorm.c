@@ -94,6 +94,7 @@ int main(void)
     if (!fa_kernels_available()) return 0; /* nothing to run them on */
     Suite *suite = suite_create("batch normalisation");
     TCase *t = tcase_create("kernels");
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, statistics);
     tcase_add_test(t, maps_and_gradients);
     suite_add_tcase(suite, t);
