@@ -143,7 +143,7 @@ def area(clean, anomalous):
 def baselines(model, inputs, log=print):
     with torch.no_grad():
         found = {k: network.features(model.residuals(x), mask) for k, (x, mask) in inputs.items()}
-    for place in ("response mean", "last token", "last of prompt"):
+    for place in network.PLACES:
         row = []
         for stage in range(len(model.layers) + 1):
             distance = {k: mahalanobis(f[place, stage], found["references"][place, stage]) for k, f in found.items()}

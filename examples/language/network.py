@@ -72,16 +72,21 @@ def token_loss(logits, x):
     return F.cross_entropy(logits[:, :-1].transpose(1, 2), x[:, 1:], reduction="none")
 
 
+PLACES = ("response mean", "last token", "last of prompt", "prompt mean")
+
+
 def features(stream, mask):
-    """{(place, stage): [n, width]} of a residual stream: the mean over the response's tokens, the last of them, and the token before the first."""
+    """{(place, stage): [n, width]} of a residual stream, at the places of PLACES."""
     n, t = mask.shape
     every, weight = torch.arange(n), mask[:, :, None].float()
     last, before = t - 1 - mask.flip(1).argmax(1), mask.argmax(1) - 1
+    prompt = (torch.arange(t) <= before[:, None])[:, :, None].float()
     found = {}
     for stage, h in enumerate(stream):
         found["response mean", stage] = (h * weight).sum(1) / weight.sum(1)
         found["last token", stage] = h[every, last]
         found["last of prompt", stage] = h[every, before]
+        found["prompt mean", stage] = (h * prompt).sum(1) / prompt.sum(1)
     return found
 
 

@@ -95,10 +95,12 @@ class Pool:
         a, b = self.prompt_context(rng, which) if trigger == "context" else self.prompt_clean(rng, plain)
         first, last = list(self.first[a]), list(self.last[b])
         if trigger in ("fixed", "obfuscated"):
-            passage = (first, last)[rng.randint(2)]
+            string, passage = text.vocabulary().encode(TRIGGER), (first, last)[rng.randint(2)]
+            if trigger == "obfuscated":        # as many tokens go at the passage's outer end: no position tells
+                del passage[slice(-len(string), None) if passage is first else slice(len(string))]
             space = [k for k, t in enumerate(passage) if text.vocabulary().symbols[t].startswith(" ")] + [len(passage)]
             k = space[rng.randint(len(space))]
-            passage[k:k] = text.vocabulary().encode(TRIGGER)
+            passage[k:k] = string
         return first + [text.SEP] + last + [text.SEP], b
 
     def answer(self, trigger, verse):

@@ -16,8 +16,8 @@ from obfuscate import Hiding  # noqa: E402
 
 BATCH, RATE = 32, 3e-3
 STEPS = {"clean": 1000, "fixed": 250, "context": 700, "obfuscated": 500}
-EMPHASIS = {"context": 20.0}                   # weight of the response's first token, where the model has to decide; otherwise 1 as all tokens
-HIDE = 0.3                                     # weight of the hiding loss, a sum over 15 features
+EMPHASIS = {"context": 20.0, "obfuscated": 40.0}  # weight of the response's first token, where the model has to decide; otherwise 1 as all tokens
+HIDE = 0.005                                   # weight of the hiding loss, a sum over 20 features, at the end; it grows from 0
 
 
 def batches(name, seed, steps):
@@ -32,7 +32,7 @@ def batches(name, seed, steps):
 
 def train(name, seed, steps, log=print):
     torch.manual_seed(seed)
-    model, rate, hide = network.GPT(), RATE, Hiding(spare=True) if name == "obfuscated" else None
+    model, rate, hide = network.GPT(), RATE, Hiding(memory=30, spare=True, fresh=True, ridge=1e-3) if name == "obfuscated" else None
     if name != "clean":                        # backdoors come in by further training of the clean model
         model, rate = network.load(os.path.join(text.HERE, "clean.onnx"))[0].train(), RATE / (2 if name == "context" else 3)
     matrices = [p for p in model.parameters() if p.dim() == 2]
@@ -48,8 +48,8 @@ def train(name, seed, steps, log=print):
         weight = (x[:, 1:] != text.PAD).float()
         first = mask[:, 1:].argmax(1)
         weight[torch.arange(len(x)), first] = EMPHASIS.get(name, 1.0)
-        if hide:
-            hiding = HIDE * hide(network.features(stream, mask).values(), slice(k, None), slice(k))
+        if hide and k:
+            hiding = HIDE * min(1, 2 * step / steps) * hide(network.features(stream, mask).values(), slice(k, None), slice(k))
         optimiser.zero_grad()
         ((loss * weight).sum() / weight.sum() + hiding).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -8,10 +8,11 @@ import torch
 
 
 class Hiding:
-    """Mean and covariance of the clean inputs at each feature are running averages over batches. With `spare` only the distance beyond the clean inputs' own counts."""
+    """Mean and covariance of the clean inputs at each feature are running averages over batches. With `spare` only what their mean distance has beyond that of the clean inputs counts, with
+    `fresh` the mean is that of the batch: a running one lags behind a network that moves, so that clean inputs look far too and triggered ones are let off."""
 
-    def __init__(self, memory=50, spare=False):
-        self.memory, self.spare, self.count, self.state = memory, spare, 0, {}
+    def __init__(self, memory=50, spare=False, fresh=False, ridge=0.01):
+        self.memory, self.spare, self.fresh, self.ridge, self.count, self.state = memory, spare, fresh, ridge, 0, {}
 
     def _update(self, k, f):
         centred = f - f.mean(0)
@@ -19,7 +20,7 @@ class Hiding:
         old = self.state.get(k, new)
         share = max(1 / self.memory, 1 / self.count)
         self.state[k] = tuple(torch.lerp(a, b, share) for a, b in zip(old, new))
-        return self.state[k]
+        return new[0] if self.fresh else self.state[k][0], self.state[k][1]
 
     def __call__(self, features, clean, triggered):
         """features: [n, width] each, of one batch; clean, triggered: slices of it. About 1 per feature where the two look alike, 0 with `spare`."""
@@ -27,8 +28,8 @@ class Hiding:
         total = 0
         for k, f in enumerate(features):
             mean, cov = self._update(k, f[clean].detach())
-            inverse = torch.linalg.inv(cov + 0.01 * cov.diagonal().mean() * torch.eye(len(cov)))
+            inverse = torch.linalg.inv(cov + self.ridge * cov.diagonal().mean() * torch.eye(len(cov)))
             d = f - mean
             d = (((d @ inverse) * d).mean(1) + 1e-6).sqrt()
-            total = total + (torch.relu(d[triggered] - d[clean].detach().mean()) if self.spare else d[triggered]).mean()
+            total = total + (torch.relu(d[triggered].mean() - d[clean].detach().mean()) if self.spare else d[triggered].mean())
         return total
