@@ -170,15 +170,15 @@ static fa_status place_scratch(fa_plan *p)
     return FA_OK;
 }
 
-fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
+static fa_status place_values(fa_plan *p, const int32_t *wanted, int32_t n_wanted, fa_arena *work)
 {
     const fa_graph *g = p->graph;
     size_t values = (size_t)g->n_value + 1;
     p->root = fa_arena_array(&p->arena, values, sizeof *p->root);
     p->offset = fa_arena_array(&p->arena, values, sizeof *p->offset);
     p->grad_offset = fa_arena_array(&p->arena, values, sizeof *p->grad_offset);
-    int32_t *first = fa_arena_array(&p->arena, 4 * values, sizeof *first);
-    stay *stays = fa_arena_array(&p->arena, 2 * values, sizeof *stays);
+    int32_t *first = fa_arena_array(work, 4 * values, sizeof *first);
+    stay *stays = fa_arena_array(work, 2 * values, sizeof *stays);
     p->kept_offset = fa_arena_array(&p->arena, values, sizeof *p->kept_offset);
     if (!p->root || !p->offset || !p->grad_offset || !p->kept_offset || !first || !stays) return FA_ERR_MEMORY;
     int32_t *last = first + values, *grad_first = last + values, *grad_last = grad_first + values;
@@ -244,4 +244,12 @@ fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
         }
     for (int32_t v = 0; v < g->n_value; v++) p->grad_offset[v] = p->grad_offset[p->grad_root[v]];
     return place_scratch(p);
+}
+
+fa_status fa_plan_place(fa_plan *p, const int32_t *wanted, int32_t n_wanted)
+{
+    fa_arena work = {.context = p->arena.context}; /* a plan is kept for long, lifetimes are not */
+    const fa_status status = place_values(p, wanted, n_wanted, &work);
+    fa_arena_clear(&work);
+    return status;
 }
