@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several threads over the inputs of a batch, the library's or the host's. */
 #include "base/context.h"
+#include "base/pool.h"
 #include "small_models.h"
 
 #include <math.h>
 #include <pthread.h>
+#include <time.h>
 
 #define N 24
 /* Plain kernels under a sanitizer take a minute for what takes a second without. */
@@ -274,6 +276,31 @@ START_TEST(executor)
 }
 END_TEST
 
+static void nothing(void *user, int32_t thread)
+{
+    (void)user, (void)thread;
+}
+
+/* Threads without work take no time. One that looked again and again would take most of the waiting. */
+START_TEST(idle_pools_sleep)
+{
+    fa_context *c;
+    fa_pool *pool;
+    struct timespec before, after, wait = {0, 300000000};
+    ck_assert_int_eq(fa_context_create(NULL, &c), FA_OK);
+    ck_assert_int_eq(fa_pool_create(c, 8, &pool), FA_OK);
+    fa_pool_run(pool, nothing, NULL);
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    nanosleep(&wait, NULL);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    const int64_t used = (int64_t)(after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec;
+    fa_pool_destroy(pool);
+    fa_context_release(c);
+    ck_assert_msg(20 * used < wait.tv_nsec, "%lld ns of %ld", (long long)used, wait.tv_nsec);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("team");
@@ -283,6 +310,7 @@ int main(void)
     tcase_add_loop_test(t, same_bits, 0, 2);
     tcase_add_test(t, signatures);
     tcase_add_test(t, errors);
+    tcase_add_test(t, idle_pools_sleep);
     tcase_add_loop_test(t, executor, 0, 2);
     suite_add_tcase(s, t);
     SRunner *runner = srunner_create(s);
