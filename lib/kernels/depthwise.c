@@ -10,13 +10,6 @@
 #define OUTPUTS 8
 #define MOST_TAPS 7
 
-/* The inputs of a block of outputs are more than FA_UNROLL unrolls. */
-#if defined(__clang__)
-#define UNROLL FA_UNROLL
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
-
 /* What runs kernels with so many taps along a row and so many inputs from output to output; taps 0: any. */
 typedef struct passes {
     int64_t taps, step;

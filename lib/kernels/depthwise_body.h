@@ -20,31 +20,31 @@ FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_da
     const int64_t c = p->channels, n = p->x.out - col < OUTPUTS ? p->x.out - col : OUTPUTS, x0 = p->x.first + col * p->x.step;
     const vf bias = d->bias ? LOAD(d->bias + m) : SPLAT_F(0.0f);
     vf acc[OUTPUTS];
-    UNROLL
+    FA_UNROLL_32
     for (int r = 0; r < OUTPUTS; r++) acc[r] = bias;
     const int64_t out = row * p->out_row + col * p->out_col + m;
     if (d->before) { /* what the next row meets is on its way from afar meanwhile */
-        UNROLL
+        FA_UNROLL_32
         for (int r = 0; r < OUTPUTS; r++) _mm_prefetch((const char *)(d->before + out + p->out_row + r * p->out_col), _MM_HINT_T0);
     }
     for (int64_t ky = k->begin; ky < k->end; ky++) {
         const float *in = d->in + ((k->at + ky * p->y.gap) * p->x.in + x0) * c + m, *w = d->w + ky * p->x.taps * c + m;
         if (taps) {
             vf weight[MOST_TAPS];
-            UNROLL
+            FA_UNROLL_32
             for (int t = 0; t < taps; t++) weight[t] = LOAD(w + t * c);
-            UNROLL
+            FA_UNROLL_32
             for (int j = 0; j < (OUTPUTS - 1) * step + taps; j++, in += c) {
                 if (!inside && (uint64_t)(x0 + j) >= (uint64_t)p->x.in) continue;
                 const vf x = LOAD(in);
-                UNROLL
+                FA_UNROLL_32
                 for (int t = 0; t < taps; t++)
                     if (j >= t && (j - t) % step == 0 && (j - t) / step < OUTPUTS) acc[(j - t) / step] = FMA_F(x, weight[t], acc[(j - t) / step]);
             }
         } else {
             for (int64_t t = 0; t < p->x.taps; t++) {
                 const vf weight = LOAD(w + t * c);
-                UNROLL
+                FA_UNROLL_32
                 for (int r = 0; r < OUTPUTS; r++) {
                     const int64_t at = r * p->x.step + t * p->x.gap;
                     if ((uint64_t)(x0 + at) < (uint64_t)p->x.in) acc[r] = FMA_F(LOAD(in + at * c), weight, acc[r]);
@@ -52,7 +52,7 @@ FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_da
             }
         }
     }
-    UNROLL
+    FA_UNROLL_32
     for (int r = 0; r < OUTPUTS; r++) {
         if (r >= n) break;
         const int64_t at = out + r * p->out_col;
@@ -76,7 +76,7 @@ FA_INLINE TARGET void NAME(sums)(const fa_depthwise *p, const float *image, cons
     const int64_t c = p->channels, n = p->x.out - col < OUTPUTS ? p->x.out - col : OUTPUTS, x0 = p->x.first + col * p->x.step;
     vf g[OUTPUTS];
     d += (row * p->x.out + col) * c + m;
-    UNROLL
+    FA_UNROLL_32
     for (int r = 0; r < OUTPUTS; r++) {
         g[r] = SPLAT_F(0.0f);
         if (r < n) g[r] = LOAD(d + r * c);
@@ -86,17 +86,17 @@ FA_INLINE TARGET void NAME(sums)(const fa_depthwise *p, const float *image, cons
         float *to = sum + ky * p->x.taps * c + m;
         if (taps) {
             vf acc[MOST_TAPS];
-            UNROLL
+            FA_UNROLL_32
             for (int t = 0; t < taps; t++) acc[t] = LOAD(to + t * c);
-            UNROLL
+            FA_UNROLL_32
             for (int j = 0; j < (OUTPUTS - 1) * step + taps; j++, in += c) {
                 if (!inside && (uint64_t)(x0 + j) >= (uint64_t)p->x.in) continue;
                 const vf x = LOAD(in);
-                UNROLL
+                FA_UNROLL_32
                 for (int t = 0; t < taps; t++)
                     if (j >= t && (j - t) % step == 0 && (j - t) / step < OUTPUTS) acc[t] = FMA_F(x, g[(j - t) / step], acc[t]);
             }
-            UNROLL
+            FA_UNROLL_32
             for (int t = 0; t < taps; t++) {
                 if (whole) *(vf *)(to + t * c) = acc[t];
                 else MASK_STORE(to + t * c, held, acc[t]);
@@ -104,7 +104,7 @@ FA_INLINE TARGET void NAME(sums)(const fa_depthwise *p, const float *image, cons
         } else {
             for (int64_t t = 0; t < p->x.taps; t++) {
                 vf acc = LOAD(to + t * c);
-                UNROLL
+                FA_UNROLL_32
                 for (int r = 0; r < OUTPUTS; r++) {
                     const int64_t at = r * p->x.step + t * p->x.gap;
                     if ((uint64_t)(x0 + at) < (uint64_t)p->x.in) acc = FMA_F(LOAD(in + at * c), g[r], acc);
