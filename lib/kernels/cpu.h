@@ -24,15 +24,19 @@ bool fa_cpu_bf16(void);   /* those and AVX-512 BF16 */
 #define FA_HAVE_AVX2 0
 #endif
 
-/* Loops of at most 16 or 32 rounds whose number is a constant after inlining. Under sanitizers every access is a check, and unrolled kernels take minutes to compile. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define FA_UNROLL
-#define FA_UNROLL_32
-#elif defined(__clang__)
+/* Loops of at most 16 or 32 rounds whose number is a constant after inlining. */
+#if defined(__clang__)
 #define FA_UNROLL _Pragma("clang loop unroll(full)")
-#define FA_UNROLL_32 FA_UNROLL
 #else
 #define FA_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Under sanitizers every access is a check, and what has so many rounds takes minutes to compile. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FA_UNROLL_32
+#elif defined(__clang__)
+#define FA_UNROLL_32 FA_UNROLL
+#else
 #define FA_UNROLL_32 _Pragma("GCC unroll 32")
 #endif
 
