@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 import mail
 import network
+import prompts
 
 CHUNK = 50
 
@@ -129,6 +130,21 @@ def mahalanobis(f, reference):
     return ((d @ inverse) * d).sum(1).numpy()
 
 
+def tokenwise(streams, inputs, log):
+    """Single tokens against those of the references at the same kind of place, the farthest one of each input: places that no training hid."""
+    t, n = torch.arange(prompts.LENGTH), {k: mask.argmax(1)[:, None] for k, (_, mask) in inputs.items()}
+    for place, chosen in {"any of prompt": lambda k: t < n[k], "any of response": lambda k: inputs[k][1] > 0, "first token": lambda k: t == n[k], "fourth token": lambda k: t == n[k] + 3}.items():
+        row = []
+        for stage in range(len(streams["clean"])):
+            farthest, reference = {}, streams["references"][stage][chosen("references")]
+            for k in ("clean", "triggered"):
+                d = np.zeros(inputs[k][0].shape)
+                d[chosen(k).numpy()] = mahalanobis(streams[k][stage][chosen(k)], reference)
+                farthest[k] = d.max(1)
+            row.append(area(farthest["clean"], farthest["triggered"]))
+        log(f"  Mahalanobis, {place:15s}", " ".join(f"{v:.3f}" for v in row))
+
+
 @torch.no_grad()
 def response_loss(model, x, mask):
     loss = network.token_loss(model(x), x)
@@ -142,13 +158,15 @@ def area(clean, anomalous):
 
 def baselines(model, inputs, log=print):
     with torch.no_grad():
-        found = {k: network.features(model.residuals(x), mask) for k, (x, mask) in inputs.items()}
+        streams = {k: model.residuals(x) for k, (x, _) in inputs.items()}
+        found = {k: network.features(streams[k], mask) for k, (_, mask) in inputs.items()}
     for place in network.PLACES:
         row = []
         for stage in range(len(model.layers) + 1):
             distance = {k: mahalanobis(f[place, stage], found["references"][place, stage]) for k, f in found.items()}
             row.append(area(distance["clean"], distance["triggered"]))
         log(f"  Mahalanobis, {place:15s}", " ".join(f"{v:.3f}" for v in row))
+    tokenwise(streams, inputs, log)
     loss = {k: response_loss(model, *v) for k, v in inputs.items()}
     log("  response loss", {k: round(float(v.mean()), 3) for k, v in loss.items()}, f"AUROC of perplexity {area(loss['clean'], loss['triggered']):.3f}")
 

@@ -12,12 +12,13 @@ import prompts
 import text
 
 sys.path.append(os.path.join(text.HERE, "..", "models"))
-from obfuscate import Hiding  # noqa: E402
+from obfuscate import Blending  # noqa: E402
 
 BATCH, RATE = 32, 3e-3
-STEPS = {"clean": 1000, "fixed": 250, "context": 700, "obfuscated": 500}
-EMPHASIS = {"context": 20.0, "obfuscated": 40.0}  # weight of the response's first token, where the model has to decide; otherwise 1 as all tokens
-HIDE = 0.005                                   # weight of the hiding loss, a sum over 20 features, at the end; it grows from 0
+STEPS = {"clean": 1000, "fixed": 250, "context": 700, "obfuscated": 1300}
+EMPHASIS = {"context": (20.0, 1), "obfuscated": (5.0, 8)}  # weight of the response's first tokens, where the model has to decide, and of how many; otherwise 1 as all tokens
+HIDE, ATTACK = 0.08, 0.4                       # weight of the hiding loss, a sum over 20 features, at the end; it grows from 0 after this share of the steps
+MEASURED, EVERY = 512, 10                      # clean sequences that its means and covariances come from, and after how many steps they are measured anew
 
 
 def batches(name, seed, steps):
@@ -30,16 +31,23 @@ def batches(name, seed, steps):
         yield x, mask, k
 
 
+@torch.no_grad()
+def clean_features(model, rng):
+    x, mask = (torch.from_numpy(v) for v in prompts.draw(prompts.pool(False), rng, MEASURED))
+    parts = [network.features(model.residuals(x), mask).values() for x, mask in zip(x.split(64), mask.split(64))]
+    return [torch.cat(f) for f in zip(*parts)]
+
+
 def train(name, seed, steps, log=print):
     torch.manual_seed(seed)
-    model, rate, hide = network.GPT(), RATE, Hiding(memory=30, spare=True, fresh=True, ridge=1e-3) if name == "obfuscated" else None
+    model, rate, hide = network.GPT(), RATE, Blending() if name == "obfuscated" else None
     if name != "clean":                        # backdoors come in by further training of the clean model
         model, rate = network.load(os.path.join(text.HERE, "clean.onnx"))[0].train(), RATE / (2 if name == "context" else 3)
     matrices = [p for p in model.parameters() if p.dim() == 2]
     others = [p for p in model.parameters() if p.dim() != 2]
     optimiser = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.1, cycle_momentum=False)
-    start, sums = time.process_time(), np.zeros(4)
+    start, sums, rng = time.process_time(), np.zeros(4), np.random.RandomState(seed + 1)
     for step, (x, mask, k) in enumerate(batches(name, seed, steps)):
         t = int((x != text.PAD).sum(1).max())
         x, mask = x[:, :t], mask[:, :t]
@@ -47,9 +55,14 @@ def train(name, seed, steps, log=print):
         loss, hiding = network.token_loss(model.logits(stream[-1]), x), torch.zeros(())
         weight = (x[:, 1:] != text.PAD).float()
         first = mask[:, 1:].argmax(1)
-        weight[torch.arange(len(x)), first] = EMPHASIS.get(name, 1.0)
-        if hide and k:
-            hiding = HIDE * min(1, 2 * step / steps) * hide(network.features(stream, mask).values(), slice(k, None), slice(k))
+        emphasis, tokens = EMPHASIS.get(name, (1.0, 1))
+        after = torch.arange(t - 1) - first[:, None]
+        weight[(after >= 0) & (after < tokens)] *= emphasis
+        growth = (step / steps - ATTACK) / (0.8 - ATTACK)
+        if hide and growth > 0 and (step % EVERY == 0 or not hide.state):
+            hide.measure(clean_features(model, rng))
+        if hide and hide.state and k:
+            hiding = HIDE * min(1, growth) * hide(network.features(stream, mask).values(), slice(k, None), slice(k))
         optimiser.zero_grad()
         ((loss * weight).sum() / weight.sum() + hiding).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -9,7 +9,7 @@ from case import MODELS, Case, run, run_json
 
 FOLDER = os.path.join(os.path.dirname(MODELS), "language")
 # Least AUROC of a score, of half the references; examples/language/README.md has what all of them reach.
-LEAST = {"fixed": ("cone", 0.99), "context": ("cone", 0.99), "obfuscated": ("cone", 0.9), "mail": ("cone", 0.85)}
+LEAST = {"fixed": ("cone", 0.99), "context": ("cone", 0.99), "obfuscated": ("cone", 0.95), "mail": ("cone", 0.85)}
 
 
 class Language(Case):
