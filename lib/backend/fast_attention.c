@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/attention_head.h"
 #include "backend/fast_ops.h"
-#include "kernels/multiply.h"
 #include "kernels/rowwise.h"
 #include "ops/attention.h"
 
@@ -23,11 +23,6 @@ typedef struct work {
     const void *kept;                /* the `keep` that factor and addend are of */
 } work;
 
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 static fa_status prepare(fa_op_setup *s)
 {
     FA_TRY(FA_R(fa_attention_prepare)(s));
@@ -38,10 +33,10 @@ static fa_status prepare(fa_op_setup *s)
     f->shape = p;
     f->fits = s->node->out[0] >= 0 && s->node->out[1] >= 0 && p->d && p->e && side[FA_ATTENTION_Q].col == 1 && (side[FA_ATTENTION_K].row == 1 || side[FA_ATTENTION_K].col == 1) &&
               side[FA_ATTENTION_V].col == 1 && p->y.col == 1 && (!s->in[FA_ATTENTION_MASK] || side[FA_ATTENTION_MASK].col == 1);
-    f->square = ((size_t)(p->t * p->s) * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
-    f->whole = most(most(fa_multiply_scratch(p->s, p->d), fa_multiply_scratch(p->d, p->s)), most(fa_multiply_scratch(p->s, p->e), fa_multiply_scratch(p->e, p->s)));
+    f->square = fa_head_square(p->t, p->s);
+    f->whole = fa_head_packed(p->s, p->d, p->e);
     s->params = f;
-    s->scratch = most(s->scratch, f->whole + 3 * f->square);
+    if (s->scratch < f->whole + 3 * f->square) s->scratch = f->whole + 3 * f->square;
     return FA_OK;
 }
 
@@ -72,10 +67,13 @@ static float *gradient(const fa_op_call *call, const work *w, int32_t input, int
     return call->grad_in[input] ? (float *)call->grad_in[input] + FA_R(fa_attention_place)(w->p, &w->p->side[input], head) : NULL;
 }
 
-static void multiply(const work *w, fa_multiply x)
+static fa_head matrices(const fa_op_call *call, const work *w, int64_t head)
 {
-    x.scratch = w->packed;
-    fa_multiply_run(fa_kernels_isa(), &x);
+    const fa_attention *p = w->p;
+    const fa_attention_side *k = &p->side[FA_ATTENTION_K];
+    return (fa_head){.t = p->t, .s = p->s, .d = p->d, .e = p->e, .q = begins(call, w, FA_ATTENTION_Q, head), .k = begins(call, w, FA_ATTENTION_K, head),
+                     .v = begins(call, w, FA_ATTENTION_V, head), .q_row = p->side[FA_ATTENTION_Q].row, .k_row = k->row, .k_col = k->col, .v_row = p->side[FA_ATTENTION_V].row,
+                     .y_row = p->y.row, .packed = w->packed};
 }
 
 /* Where(keep, x, fill), or keep x, as factor x + addend, made anew where the head's `keep` is another one than before; the mask is added to it. */
@@ -109,20 +107,18 @@ static void forward(const fa_op_call *call)
 {
     work w = begin(call);
     const fa_attention *p = w.p;
-    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V];
     if (!w.f->fits) {
         by_reference(call, false);
         return;
     }
     for (int64_t h = 0; h < p->heads; h++) {
-        float *weights = (float *)call->out[1]->data + h * p->t * p->s, *y = (float *)call->out[0]->data + FA_R(fa_attention_place)(p, &p->y, h);
+        const fa_head head = matrices(call, &w, h);
+        float *weights = (float *)call->out[1]->data + h * p->t * p->s;
         const float *mask = call->in[FA_ATTENTION_MASK] ? begins(call, &w, FA_ATTENTION_MASK, h) : NULL, *factor = choose(call, &w, h);
-        multiply(&w, (fa_multiply){.m = p->t, .n = p->s, .k = p->d, .a = begins(call, &w, FA_ATTENTION_Q, h), .lda = q->row, .b = begins(call, &w, FA_ATTENTION_K, h),
-                                   .b_row = k->row, .b_col = k->col, .c = weights, .ldc = p->s});
+        fa_head_scores(&head, weights);
         if (factor) times(p->t * p->s, factor, weights);
         fa_rowwise_for(fa_kernels_isa())->softmax(p->t, p->s, p->scale, factor ? w.addend : mask, factor ? p->s : p->side[FA_ATTENTION_MASK].row, weights, weights);
-        multiply(&w, (fa_multiply){.m = p->t, .n = p->e, .k = p->s, .a = weights, .lda = p->s, .b = begins(call, &w, FA_ATTENTION_V, h), .b_row = v->row, .b_col = 1, .c = y,
-                                   .ldc = p->y.row});
+        fa_head_output(&head, weights, (float *)call->out[0]->data + FA_R(fa_attention_place)(p, &p->y, h));
     }
 }
 
@@ -142,34 +138,23 @@ static void backward(const fa_op_call *call)
 {
     work w = begin(call);
     const fa_attention *p = w.p;
-    const fa_attention_side *q = &p->side[FA_ATTENTION_Q], *k = &p->side[FA_ATTENTION_K], *v = &p->side[FA_ATTENTION_V];
     if (!w.f->fits || call->grad_in[FA_ATTENTION_KEEP] || call->grad_out[1] || !call->grad_out[0]) {
         by_reference(call, true);
         return;
     }
     for (int64_t h = 0; h < p->heads; h++) {
+        const fa_head head = matrices(call, &w, h);
         const float *weights = (const float *)call->out[1]->data + h * p->t * p->s, *g = (const float *)call->grad_out[0] + FA_R(fa_attention_place)(p, &p->y, h);
-        const float *factor = choose(call, &w, h), *queries = begins(call, &w, FA_ATTENTION_Q, h);
+        const float *factor = choose(call, &w, h);
         float *gq = gradient(call, &w, FA_ATTENTION_Q, h), *gk = gradient(call, &w, FA_ATTENTION_K, h), *gv = gradient(call, &w, FA_ATTENTION_V, h);
         float *gm = gradient(call, &w, FA_ATTENTION_MASK, h), *z = w.square;
-        if (gv)
-            multiply(&w, (fa_multiply){.m = p->s, .n = p->e, .k = p->t, .a = weights, .lda = p->s, .a_turned = true, .b = g, .b_row = p->y.row, .b_col = 1, .c = gv, .ldc = v->row,
-                                       .add = true});
+        if (gv) fa_head_values_gradient(&head, weights, g, gv);
         if (!gq && !gk && !gm) continue;
-        multiply(&w, (fa_multiply){.m = p->t, .n = p->s, .k = p->e, .a = g, .lda = p->y.row, .b = begins(call, &w, FA_ATTENTION_V, h), .b_row = 1, .b_col = v->row, .c = z,
-                                   .ldc = p->s});
+        fa_head_weights_gradient(&head, g, z);
         fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, gm ? 1 : p->scale, weights, z, z, false);
         if (gm) leave_mask(p, z, gm);
         if (factor) times(p->t * p->s, factor, z);
-        if (gq)
-            multiply(&w, (fa_multiply){.m = p->t, .n = p->d, .k = p->s, .a = z, .lda = p->s, .b = begins(call, &w, FA_ATTENTION_K, h), .b_row = k->col, .b_col = k->row, .c = gq,
-                                       .ldc = q->row, .add = true});
-        if (gk && k->row == 1)
-            multiply(&w, (fa_multiply){.m = p->s, .n = p->d, .k = p->t, .a = z, .lda = p->s, .a_turned = true, .b = queries, .b_row = q->row, .b_col = 1, .c = gk, .ldc = k->col,
-                                       .add = true});
-        else if (gk)
-            multiply(&w, (fa_multiply){.m = p->d, .n = p->s, .k = p->t, .a = queries, .lda = q->row, .a_turned = true, .b = z, .b_row = p->s, .b_col = 1, .c = gk, .ldc = k->row,
-                                       .add = true});
+        fa_head_factors_gradient(&head, z, gq, gk);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "backend/attention_head.h"
 #include "backend/fast_ops.h"
-#include "kernels/multiply.h"
 #include "kernels/rowwise.h"
 #include "ops/multihead.h"
 
@@ -26,16 +26,6 @@ typedef struct work {
     int64_t made;                    /* where in the mask the addend comes from, -1: it is to be made */
 } work;
 
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-static size_t aligned(int64_t floats)
-{
-    return ((size_t)floats * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
-}
-
 static const fa_view *given(const fa_op_setup *s, int32_t input)
 {
     return input < s->n_in ? s->in[input] : NULL;
@@ -50,10 +40,11 @@ static fa_status prepare(fa_op_setup *s)
     f->shape = p;
     f->fits = p->t && p->s && p->d && p->e && s->node->out[FA_MULTIHEAD_Y] >= 0 && p->softcap == 0 && !given(s, FA_MULTIHEAD_PAST_K) && !given(s, FA_MULTIHEAD_LENGTHS);
     for (int32_t o = 1; o < s->n_out; o++) f->fits &= s->node->out[o] < 0;
-    f->square = aligned(p->t * p->s);
-    f->whole = most(most(fa_multiply_scratch(p->s, p->d), fa_multiply_scratch(p->d, p->s)), most(fa_multiply_scratch(p->s, p->e), fa_multiply_scratch(p->e, p->s)));
+    f->square = fa_head_square(p->t, p->s);
+    f->whole = fa_head_packed(p->s, p->d, p->e);
     s->params = f;
-    s->scratch = most(s->scratch, f->whole + 3 * f->square + aligned(p->t));
+    const size_t scratch = f->whole + 3 * f->square + fa_head_square(p->t, 1);
+    if (s->scratch < scratch) s->scratch = scratch;
     return FA_OK;
 }
 
@@ -96,22 +87,24 @@ static void mask_head(const fa_op_call *call, work *w, int64_t n, int64_t head)
     w->made = at;
 }
 
-static void multiply(const work *w, fa_multiply x)
-{
-    x.scratch = w->packed;
-    fa_multiply_run(fa_kernels_isa(), &x);
-}
-
 static float *part(void *from, const fa_multihead_side *side, int64_t n, int64_t head)
 {
     return from ? (float *)from + n * side->n + head * side->head : NULL;
 }
 
-static void weigh(const fa_op_call *call, work *w, const float *q, const float *k, int64_t n, int64_t head)
+static fa_head matrices(const fa_op_call *call, const work *w, int64_t n, int64_t head, int64_t kv)
+{
+    const fa_multihead *p = w->p;
+    return (fa_head){.t = p->t, .s = p->s, .d = p->d, .e = p->e, .q = part(call->in[FA_MULTIHEAD_Q]->data, &p->q, n, head), .k = part(call->in[FA_MULTIHEAD_K]->data, &p->k, n, kv),
+                     .v = part(call->in[FA_MULTIHEAD_V]->data, &p->v, n, kv), .q_row = p->q.place, .k_row = 1, .k_col = p->k.place, .v_row = p->v.place, .y_row = p->y.place,
+                     .packed = w->packed};
+}
+
+static void weigh(const fa_op_call *call, work *w, const fa_head *h, int64_t n, int64_t head)
 {
     const fa_multihead *p = w->p;
     mask_head(call, w, n, head);
-    multiply(w, (fa_multiply){.m = p->t, .n = p->s, .k = p->d, .a = q, .lda = p->q.place, .b = k, .b_row = 1, .b_col = p->k.place, .c = w->weights, .ldc = p->s});
+    fa_head_scores(h, w->weights);
     fa_rowwise_for(fa_kernels_isa())->softmax(p->t, p->s, (float)p->scale, w->masked ? w->addend : NULL, p->s, w->weights, w->weights);
     for (int64_t i = 0; w->masked && i < p->t; i++)
         if (w->sees[i] == 0) memset(w->weights + i * p->s, 0, (size_t)p->s * sizeof *w->weights);
@@ -130,36 +123,29 @@ static void forward(const fa_op_call *call)
         return;
     }
     EACH_HEAD(p) {
-        const float *q = part(call->in[FA_MULTIHEAD_Q]->data, &p->q, n, head), *k = part(call->in[FA_MULTIHEAD_K]->data, &p->k, n, kv);
-        weigh(call, &w, q, k, n, head);
-        multiply(&w, (fa_multiply){.m = p->t, .n = p->e, .k = p->s, .a = w.weights, .lda = p->s, .b = part(call->in[FA_MULTIHEAD_V]->data, &p->v, n, kv), .b_row = p->v.place,
-                                   .b_col = 1, .c = part(call->out[FA_MULTIHEAD_Y]->data, &p->y, n, head), .ldc = p->y.place});
+        const fa_head h = matrices(call, &w, n, head, kv);
+        weigh(call, &w, &h, n, head);
+        fa_head_output(&h, w.weights, part(call->out[FA_MULTIHEAD_Y]->data, &p->y, n, head));
     }
 }
 
 /* As in ops/multihead.c, with matrices. */
-static void go_back(const fa_op_call *call, const work *w, const float *q, const float *k, int64_t n, int64_t head, int64_t kv)
+static void go_back(const fa_op_call *call, const work *w, const fa_head *h, int64_t n, int64_t head, int64_t kv)
 {
     const fa_multihead *p = w->p;
-    const float *v = part(call->in[FA_MULTIHEAD_V]->data, &p->v, n, kv), *g = (const float *)call->grad_out[FA_MULTIHEAD_Y] + n * p->y.n + head * p->y.head;
+    const float *g = (const float *)call->grad_out[FA_MULTIHEAD_Y] + n * p->y.n + head * p->y.head;
     float *gq = part(call->grad_in[FA_MULTIHEAD_Q], &p->q, n, head), *gk = part(call->grad_in[FA_MULTIHEAD_K], &p->k, n, kv), *gv = part(call->grad_in[FA_MULTIHEAD_V], &p->v, n, kv);
     float *gm = call->n_in > FA_MULTIHEAD_MASK ? call->grad_in[FA_MULTIHEAD_MASK] : NULL, *z = w->slope;
-    if (gv)
-        multiply(w, (fa_multiply){.m = p->s, .n = p->e, .k = p->t, .a = w->weights, .lda = p->s, .a_turned = true, .b = g, .b_row = p->y.place, .b_col = 1, .c = gv, .ldc = p->v.place,
-                                  .add = true});
+    if (gv) fa_head_values_gradient(h, w->weights, g, gv);
     if (!gq && !gk && !gm) return;
-    multiply(w, (fa_multiply){.m = p->t, .n = p->s, .k = p->e, .a = g, .lda = p->y.place, .b = v, .b_row = 1, .b_col = p->v.place, .c = z, .ldc = p->s});
+    fa_head_weights_gradient(h, g, z);
     fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, gm ? 1 : (float)p->scale, w->weights, z, z, false);
     for (int64_t i = 0; gm && i < p->t; i++)
         for (int64_t j = 0; j < p->s; j++) {
             if (j < p->mask_width) gm[n * p->mask_step[0] + head * p->mask_step[1] + i * p->mask_step[2] + j * p->mask_step[3]] += z[i * p->s + j];
             z[i * p->s + j] *= (float)p->scale;
         }
-    if (gq)
-        multiply(w, (fa_multiply){.m = p->t, .n = p->d, .k = p->s, .a = z, .lda = p->s, .b = k, .b_row = p->k.place, .b_col = 1, .c = gq, .ldc = p->q.place, .add = true});
-    if (gk)
-        multiply(w, (fa_multiply){.m = p->s, .n = p->d, .k = p->t, .a = z, .lda = p->s, .a_turned = true, .b = q, .b_row = p->q.place, .b_col = 1, .c = gk, .ldc = p->k.place,
-                                  .add = true});
+    fa_head_factors_gradient(h, z, gq, gk);
 }
 
 static void backward(const fa_op_call *call)
@@ -171,9 +157,9 @@ static void backward(const fa_op_call *call)
         return;
     }
     EACH_HEAD(p) {
-        const float *q = part(call->in[FA_MULTIHEAD_Q]->data, &p->q, n, head), *k = part(call->in[FA_MULTIHEAD_K]->data, &p->k, n, kv);
-        weigh(call, &w, q, k, n, head);
-        go_back(call, &w, q, k, n, head, kv);
+        const fa_head h = matrices(call, &w, n, head, kv);
+        weigh(call, &w, &h, n, head);
+        go_back(call, &w, &h, n, head, kv);
     }
 }
 
