@@ -88,27 +88,30 @@ static fa_status scratch_begin(fa_scorer *s, fa_scorer_plan *p)
 /* Inputs at a time that are enough for weights to be read seldom. */
 #define ENOUGH 8
 
-/* Inputs of a batch that go through the network together: gradients of a large batch would come back from memory. Its draws are what a batch of traces shares. */
-static int64_t together(const fa_scorer *s, const fa_scorer_lane *single)
+/* Inputs of a batch that go through the network together: gradients of a large batch would come back from memory. Its draws are what a batch of traces shares. How much memory one input
+ * takes, a pass says that is made for that alone. */
+static fa_status together(fa_scorer *s, const fa_pass_request *request, fa_scorer_plan *p, int64_t *inputs)
 {
-    const int64_t batch = s->options.max_batch, most = batch / ENOUGH;
-    if (s->varied || most < 2) return batch;
-    const int64_t wanted = (int64_t)((double)fa_pass_bytes(single->extraction.pass) * (double)batch / CACHED) + 1, parts = wanted < most ? wanted : most;
-    return (batch + parts - 1) / parts;
+    const int64_t batch = *inputs = s->options.max_batch, most = batch / ENOUGH;
+    if (s->varied || most < 2) return FA_OK;
+    FA_TRY(lane_begin(s, request, 1, &p->single));
+    const int64_t wanted = (int64_t)((double)fa_pass_bytes(p->single.extraction.pass) * (double)batch / CACHED) + 1, parts = wanted < most ? wanted : most;
+    lane_end(&p->single);
+    *inputs = (batch + parts - 1) / parts;
+    return FA_OK;
 }
 
-/* Single inputs run in the memory of a batch's pass. How large that is to be, a pass over one says, which is then made again. */
+/* Single inputs run in the memory of a batch's pass. */
 static fa_status lanes_begin(fa_scorer *s, const fa_pass_request *request, fa_scorer_plan *p)
 {
     fa_pass_request beside = *request;
-    FA_TRY(lane_begin(s, request, 1, &p->single));
     if (s->options.max_batch > 1) {
-        const int64_t batch = together(s, &p->single);
-        if (!s->varied) lane_end(&p->single);
-        FA_TRY(lane_begin(s, request, batch, &p->many));
+        int64_t inputs;
+        FA_TRY(together(s, request, p, &inputs));
+        FA_TRY(lane_begin(s, request, inputs, &p->many));
         beside.beside = p->many.extraction.pass;
-        if (!s->varied) FA_TRY(lane_begin(s, &beside, 1, &p->single));
     }
+    FA_TRY(lane_begin(s, &beside, 1, &p->single));
     return scratch_begin(s, p);
 }
 
