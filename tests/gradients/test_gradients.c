@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every operator's gradient, in double precision, against central finite differences of its outputs weighted by fixed numbers. */
+#include "../unit/one_context.h"
 #include "trial.h"
 
 #include <check.h>
@@ -14,19 +15,6 @@
 
 static const gradient_case *const tables[] = {gradient_cases_elementwise, gradient_cases_reduce, gradient_cases_layout, gradient_cases_layers};
 #define TABLES ((int)(sizeof tables / sizeof tables[0]))
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 /* Weight of element `i` of output `o`: between 0.5 and 1.5 either way. A plain sum would not see, say, softmax. */
 static double weight(int32_t o, int64_t i)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Results that ONNX's test data does not hold (old and new operator sets, integers, rounding, indices out of range), and what operators refuse.
  * Cases are written as for gradients; `expected` lists the elements of output 0 behind its shape and `#`. */
+#include "../unit/one_context.h"
 #include "trial.h"
 
 #include <check.h>
@@ -272,19 +273,6 @@ static const struct refusal {
     {{"MelWeightMatrix", 17, "s=4 s=8 s=0 s#0! s#9!", NULL}, FA_ERR_SHAPE, "0 samples"},
     {{"Range", 13, "s=0 s=9 s=0", NULL}, FA_ERR_SHAPE, "steps of 0"},
 };
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 START_TEST(value)
 {

@@ -248,10 +248,10 @@ static inline int32_t finish(builder *b, image x)
     return y;
 }
 
-static inline fa_graph *empty_graph(fa_context *context)
+static inline fa_graph *empty_graph(fa_context *owner)
 {
-    fa_graph *g = fa_new(context, sizeof *g);
-    g->arena.context = context;
+    fa_graph *g = fa_new(owner, sizeof *g);
+    g->arena.context = owner;
     g->value = fa_arena_array(&g->arena, 1, sizeof *g->value);
     g->node = fa_arena_array(&g->arena, 1, sizeof *g->node);
     g->producer = "";

@@ -8,19 +8,7 @@
 
 #include "agree.h"
 #include "kernels/kernels.h"
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
+#include "one_context.h"
 
 START_TEST(fast_equals_reference)
 {

@@ -3,6 +3,7 @@
 #include "../data/oracle_sampler.h"
 #include "base/context.h"
 #include "kernels/normal.h"
+#include "one_context.h"
 #include "sampler/chain.h"
 #include "sampler/diagnose.h"
 #include "sampler/mixing.h"
@@ -11,19 +12,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 static void near(double got, double want, double relative, const char *what, int64_t at)
 {

@@ -4,6 +4,7 @@
 #include "backend/rewrite.h"
 #include "backend/varied.h"
 #include "kernels/kernels.h"
+#include "one_context.h"
 #include "onnx/onnx.h"
 #include "ops/table.h"
 
@@ -27,19 +28,6 @@ static const struct {
               {"gpt2", 17, 1, 2, 5, 0, 2, 0, 0},    {"bert", 12, 2, 2, 2, 0, 0, 0, 0},    {"bert", 17, 2, 2, 2, 0, 0, 0, 0},    {"llama", 11, 1, 1, 0, 3, 0, 0, 0},
               {"llama", 17, 1, 1, 0, 3, 0, 0, 0},   {"t5", 11, 2, 1, 0, 3, 0, 0, 0},      {"t5", 17, 2, 1, 0, 3, 0, 0, 0}};
 enum { MODELS = sizeof models / sizeof models[0] };
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 #define OK(call) ck_assert_msg((call) == FA_OK, "%s_%d: %s", models[_i].name, models[_i].opset, fa_error_message())
 

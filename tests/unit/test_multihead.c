@@ -4,23 +4,11 @@
 #include "graph/plan.h"
 #include "kernels/kernels.h"
 #include "kernels/normal.h"
+#include "one_context.h"
 #include "ops/table.h"
 #include "random_network.h"
 
 #include <stdlib.h>
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 enum { NO_MASK, REAL, BOOL, HIDDEN, MASKS }; /* HIDDEN: a row that sees nothing */
 

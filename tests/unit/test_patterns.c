@@ -6,22 +6,10 @@
 #include "backend/varied.h"
 #include "graph/plan.h"
 #include "kernels/kernels.h"
+#include "one_context.h"
 #include "ops/table.h"
 
 #include <check.h>
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 enum { NORM, GELU, ATTENTION, KINDS };
 static const char *const kind_names[] = {"LayerNormalization", "Gelu", "Attention"};

@@ -9,23 +9,11 @@
 #include "backend/varied.h"
 #include "graph/plan_private.h"
 #include "kernels/kernels.h"
+#include "one_context.h"
 #include "random_network.h"
 
 #define NETWORKS 60
 #define ROWS 7
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 /* Logits and the gradient of a fixed direction in them, with regard to all weights. */
 typedef struct outcome {

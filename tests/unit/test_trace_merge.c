@@ -1,26 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Joining chains, and stopping before the last draw. */
 #include "score/scorer.h"
-#include "trace_sets.h"
+#include "trace_fixture.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <unistd.h>
-
-static fa_context *context;
-static fa_model *model;
-
-static void setup(void)
-{
-    context = new_context(2, FA_KERNELS_AUTO);
-    model = oracle_model(context);
-}
-
-static void teardown(void)
-{
-    fa_model_release(model);
-    end_context(context);
-}
 
 static unsigned char *saved(const fa_sketch *s, size_t *size)
 {
@@ -420,22 +405,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("trace_merge");
-    TCase *t = tcase_create("trace_merge");
-    tcase_set_timeout(t, 120);
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, merging_is_building_at_once_in_any_order);
-    tcase_add_test(t, chains_of_any_length_and_seed_are_sorted);
-    tcase_add_test(t, refuses_what_does_not_belong_together);
-    tcase_add_test(t, as_many_chains_as_a_file_holds);
-    tcase_add_test(t, verdicts_settled_early_are_those_of_all_draws);
-    tcase_add_test(t, batches_stop_like_single_inputs);
-    tcase_add_test(t, few_calibration_inputs_and_no_signal_settle_nothing);
-    tcase_add_test(t, confidence_is_refused_where_it_means_nothing);
-    suite_add_tcase(suite, t);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    const TTest *const tests[] = {merging_is_building_at_once_in_any_order,
+                                  chains_of_any_length_and_seed_are_sorted,
+                                  refuses_what_does_not_belong_together,
+                                  as_many_chains_as_a_file_holds,
+                                  verdicts_settled_early_are_those_of_all_draws,
+                                  batches_stop_like_single_inputs,
+                                  few_calibration_inputs_and_no_signal_settle_nothing,
+                                  confidence_is_refused_where_it_means_nothing};
+    return run_tests("trace_merge", tests, sizeof tests / sizeof *tests);
 }

@@ -9,24 +9,12 @@
 
 #include "../data/transformers.h"
 #include "graph/plan.h"
+#include "one_context.h"
 #include "onnx/onnx.h"
 #include "ops/table.h"
 
 #define WORDS 11
 enum { VALUES = sizeof transformer_values / sizeof transformer_values[0] };
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 static fa_graph *read_graph(const char *path)
 {

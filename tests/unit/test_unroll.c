@@ -8,21 +8,9 @@
 #include <string.h>
 
 #include "graph/plan.h"
+#include "one_context.h"
 #include "onnx/onnx.h"
 #include "ops/table.h"
-
-static fa_context *context;
-
-static void setup(void)
-{
-    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
-}
-
-static void teardown(void)
-{
-    ck_assert_uint_eq(fa_context_memory_used(context), 0);
-    fa_context_release(context);
-}
 
 static const char *path_of(const char *name)
 {
