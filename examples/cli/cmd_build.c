@@ -140,6 +140,12 @@ typedef struct built {
     double seconds;
 } built;
 
+/* Of the whole build, calibration and the file among it. */
+static double references_per_second(const built *b)
+{
+    return b->seconds > 0 ? (double)b->info.reference_count / b->seconds : 0;
+}
+
 static void look_at_references(const fa_sketch *sketch, built *b)
 {
     for (int64_t i = 0; i < b->info.reference_count; i++) {
@@ -163,8 +169,8 @@ static int print_json(const char *path, const fa_sketch *sketch, const built *b)
                                                  "ess", json_number(b->trace.diagnosis.ess), "split_rhat", json_number(b->trace.diagnosis.split_rhat), "verdict",
                                                  b->trace.verdict)
                                      : json_null();
-    return json_print(json_pack("{s:s,s:o,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:o,s:I,s:I}",
-                                "sketch", path, "trace", trace, "bytes", (json_int_t)b->bytes, "seconds", json_number(b->seconds),
+    return json_print(json_pack("{s:s,s:o,s:I,s:o,s:o,s:I,s:I,s:I,s:I,s:i,s:o,s:I,s:I}",
+                                "sketch", path, "trace", trace, "bytes", (json_int_t)b->bytes, "seconds", json_number(b->seconds), "references_per_second", json_number(references_per_second(b)),
                                 "references", (json_int_t)b->info.reference_count, "calibration", (json_int_t)b->info.calibration_count,
                                 "no_signal", (json_int_t)b->no_signal, "misclassified", (json_int_t)b->misclassified,
                                 "layers", (int)b->info.layer_count, "dropped_layers", dropped,
@@ -173,7 +179,7 @@ static int print_json(const char *path, const fa_sketch *sketch, const built *b)
 
 static int print_text(const char *path, const fa_sketch *sketch, const built *b)
 {
-    printf("%s: %s, made in %.1f s (peak %s)\n", path, in_words(b->bytes).text, b->seconds, in_words(b->peak).text);
+    printf("%s: %s, made in %.1f s, %.0f references per second (peak %s)\n", path, in_words(b->bytes).text, b->seconds, references_per_second(b), in_words(b->peak).text);
     printf("  references   %lld", (long long)b->info.reference_count);
     if (b->labelled) printf(", %lld of them misclassified", (long long)b->misclassified);
     if (b->no_signal) printf(", %lld without signal", (long long)b->no_signal);

@@ -4,6 +4,7 @@
 #include "backend/tap_rows.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
+#include "kernels/patches.h"
 #include "kernels/winograd.h"
 
 #include <string.h>
@@ -142,12 +143,18 @@ static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
     return in_scratch(t, &side) + floats(positions * k_in) + floats(is_late(t, k_in, k_out) ? k_in * t->out : positions * k_out);
 }
 
+/* Whether second moments of the input come without gathering patches; silent positions have to be looked at one by one. */
+static bool by_shifts(const fa_tap *t, const fa_conv_geometry *g)
+{
+    return permutes(t) && !t->padded && fa_patches_may(g);
+}
+
 static size_t moments_scratch(const fa_tap *t)
 {
     fa_conv_geometry g;
     if (!is_fast(t, &g)) return others(t)->moments_scratch(t);
     const int64_t in = in_of(t);
-    return floats(POSITIONS * ld_of(in)) + (permutes(t) ? floats(in * in) : 0);
+    return (by_shifts(t, &g) ? align(fa_patches_scratch(&g)) : floats(POSITIONS * ld_of(in))) + (permutes(t) ? floats(in * in) : 0);
 }
 
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
@@ -240,21 +247,45 @@ static void gather(const fa_tap *t, const float *image, int64_t y, int64_t x, fl
     if (t->has_bias) *to = 1;
 }
 
-/* Where element `i` of a gathered patch stands in the canonical order (channel, kernel row, kernel column). */
-static int64_t canonical(const fa_tap *t, int64_t i)
+/* Side of the squares by which a matrix is turned around. */
+#define SQUARE 16
+
+/* Copies blocks [c, c] below the diagonal, turned around, to where they belong above it, as far as channels of rows do not come before those of columns. */
+static void mirror(int64_t kernel, int64_t c, float *m, int64_t ld)
 {
-    const int64_t kernel = t->kh * t->kw;
-    return i < t->c * kernel ? i % t->c * kernel + i / t->c : i;
+    for (int64_t above = 0; above < kernel; above++)
+        for (int64_t below = above + 1; below < kernel; below++)
+            for (int64_t i0 = 0; i0 < c; i0 += SQUARE)
+                for (int64_t j0 = 0; j0 <= i0; j0 += SQUARE)
+                    for (int64_t i = i0; i < c && i < i0 + SQUARE; i++)
+                        for (int64_t j = j0; j < c && j < j0 + SQUARE; j++) m[(above * c + i) * ld + below * c + j] = m[(below * c + j) * ld + above * c + i];
 }
 
-static void add_permuted(const fa_tap *t, const float *from, int64_t in, float *A)
+/* Moments of patches in the order (kernel row, kernel column, channel) to the canonical one, (channel, kernel row, kernel column). */
+static void add_permuted(const fa_tap *t, float *from, int64_t in, float *A)
 {
+    const int64_t kernel = t->kh * t->kw, c = t->c;
+    mirror(kernel, c, from, in);
     for (int64_t r = 0; r < in; r++) {
-        const int64_t i = canonical(t, r);
-        for (int64_t c = 0; c <= r; c++) {
-            const int64_t j = canonical(t, c);
-            A[i > j ? i * in + j : j * in + i] += from[r * in + c];
+        const bool bias = r == c * kernel;
+        const float *row = from + (bias ? r : r % kernel * c + r / kernel) * in;
+        float *to = A + r * in;
+        for (int64_t channel = 0; channel * kernel <= r && channel < c; channel++)
+            for (int64_t k = 0; k < kernel && channel * kernel + k <= r; k++) to[channel * kernel + k] += row[k * c + channel];
+        if (bias) to[r] += row[r];
+    }
+}
+
+static void gathered_moments(const fa_tap *t, fa_isa isa, float *rows, float *sum)
+{
+    const int64_t positions = t->oh * t->ow, total = t->n * positions, in = in_of(t), ld = ld_of(in);
+    for (int64_t p = 0; p < total;) {
+        int64_t n = 0;
+        for (; p < total && n < POSITIONS; p++) {
+            const int64_t i = p / positions, y = p % positions / t->ow, x = p % t->ow;
+            if (!t->padded || !fa_tap_is_silent(t, i, y, x)) gather(t, t->a + i * t->a_n, y, x, rows + n++ * ld);
         }
+        if (n) fa_outer_symmetric(isa, n, in, rows, ld, sum, in);
     }
 }
 
@@ -266,19 +297,14 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
         return;
     }
     const fa_isa isa = fa_kernels_isa();
-    const int64_t positions = t->oh * t->ow, total = t->n * positions, in = in_of(t), ld = ld_of(in);
+    const int64_t total = t->n * t->oh * t->ow, in = in_of(t);
     if (G) fa_outer_symmetric(isa, total, t->out, t->d, t->out, G, t->out);
     if (!A) return;
-    float *rows = scratch, *sum = permutes(t) ? (float *)(void *)((char *)scratch + floats(POSITIONS * ld)) : A;
+    const bool shifts = by_shifts(t, &g);
+    float *sum = permutes(t) ? (float *)(void *)((char *)scratch + (shifts ? align(fa_patches_scratch(&g)) : floats(POSITIONS * ld_of(in)))) : A;
     if (sum != A) memset(sum, 0, (size_t)(in * in) * sizeof *sum);
-    for (int64_t p = 0; p < total;) {
-        int64_t n = 0;
-        for (; p < total && n < POSITIONS; p++) {
-            const int64_t i = p / positions, y = p % positions / t->ow, x = p % t->ow;
-            if (!t->padded || !fa_tap_is_silent(t, i, y, x)) gather(t, t->a + i * t->a_n, y, x, rows + n++ * ld);
-        }
-        if (n) fa_outer_symmetric(isa, n, in, rows, ld, sum, in);
-    }
+    if (shifts) fa_patches_moments(isa, &g, t->n, t->a, t->has_bias, sum, in, scratch);
+    else gathered_moments(t, isa, scratch, sum);
     if (sum != A) add_permuted(t, sum, in, A);
 }
 

@@ -2,6 +2,7 @@
 #include "backend/tap_gradient.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
+#include "kernels/patches.h"
 #include "kernels/weights.h"
 
 #include <string.h>
@@ -128,6 +129,11 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
     const int64_t in = in_of(t);
     if (G) fa_outer_symmetric(isa, t->n * t->oh * t->ow, t->out, t->d, t->out, G, t->out);
     if (!A) return;
+    const fa_conv_geometry geometry = geometry_of(t);
+    if (t->groups == t->c && fa_patches_may(&geometry)) { /* of one channel the two orders of a patch are one */
+        fa_patches_moments(isa, &geometry, t->n, t->a, t->has_bias, A, in, scratch);
+        return;
+    }
     for (int64_t i = 0; i < t->n; i++)
         for (int64_t y = 0; y < t->oh; y++)
             for (int64_t x = 0; x < t->ow; x++)

@@ -37,7 +37,10 @@ static inline int64_t fa_outer_x(const fa_outer_grid *grid, int64_t i)
 
 void fa_outer_grid_run(fa_isa isa, const fa_outer_grid *grid);
 
-/* The lower triangle (j <= i) of c += x'x, for `k` columns of x; up to 16 numbers right of the diagonal are written too. */
+/* Of a square (ni = nj, no runs) the lower triangle, j <= i; up to 31 numbers right of the diagonal are written too. */
+void fa_outer_grid_triangle(fa_isa isa, const fa_outer_grid *grid);
+
+/* The lower triangle of c += x'x, for `k` columns of x; up to 31 numbers right of the diagonal are written too. */
 void fa_outer_symmetric(fa_isa isa, int64_t n, int64_t k, const float *x, int64_t ldx, float *c, int64_t ldc);
 
 #endif

@@ -22,7 +22,7 @@
 
 #define ROUNDS 30
 #define MOMENT_ROUNDS 5
-#define WIDEST 4096 /* wider sides have no second moments: a sketch projects them at random */
+#define WIDEST 8192 /* wider sides have no second moments: a sketch projects them at random */
 #define MOST_OPS 512
 
 enum { FORWARD, BACKWARD, TAP, MOMENTS, KINDS };

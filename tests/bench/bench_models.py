@@ -30,6 +30,6 @@ with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             run("build", model, "--references", folder / "r.npz", "-o", sketch, "--json")
             seconds.append(time.perf_counter() - start)
-        print(json.dumps({"model": name, "references": 500, "build_s": round(float(np.median(seconds)), 3), "sketch_bytes": sketch.stat().st_size}))
+        print(json.dumps({"model": name, "references": 500, "build_s": round(float(np.median(seconds)), 3), "references_per_second": round(500 / float(np.median(seconds))), "sketch_bytes": sketch.stat().st_size}))
         for batch in (1, 32):
             print(json.dumps({"model": name, **json.loads(run("bench", model, "--sketch", sketch, "--batch", batch, "--json"))}))

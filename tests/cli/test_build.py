@@ -35,6 +35,7 @@ class Build(Case):
         self.assertEqual(b["layers"], 3)
         self.assertGreaterEqual(b["signature_length"], 16 * 16 * 2 + 16 * 10)
         self.assertGreater(b["seconds"], 0)
+        self.assertAlmostEqual(b["references_per_second"] * b["seconds"], 60, places=3)
 
     def test_cheaper_scores(self):
         last = self.build("--preset", "last-layers")

@@ -7,6 +7,7 @@
 #include "kernels/nhwc.h"
 #include "kernels/normal.h"
 #include "kernels/outer.h"
+#include "kernels/patches.h"
 #include "kernels/weights.h"
 
 #include <check.h>
@@ -420,6 +421,55 @@ START_TEST(lower_triangles)
 }
 END_TEST
 
+/* The definition: every patch gathered, its products added up. */
+static void moments_by_definition(const fa_conv_geometry *g, int64_t n, const float *images, bool one, double *m, double *magnitude)
+{
+    const int64_t c = g->c / g->groups, in = c * g->kh * g->kw + one;
+    double *patch = malloc((size_t)in * sizeof *patch);
+    for (int64_t at = 0; at < n * g->groups * g->oh * g->ow; at++) {
+        const int64_t i = at / (g->groups * g->oh * g->ow), group = at / (g->oh * g->ow) % g->groups, y = at / g->ow % g->oh, x = at % g->ow;
+        for (int64_t k = 0; k < in - one; k++) {
+            const int64_t row = y * g->stride_h - g->pad_top + k / c / g->kw * g->dilation_h, col = x * g->stride_w - g->pad_left + k / c % g->kw * g->dilation_w;
+            const bool inside = row >= 0 && row < g->h && col >= 0 && col < g->w;
+            patch[k] = inside ? (double)images[((i * g->h + row) * g->w + col) * g->c + group * c + k % c] : 0;
+        }
+        if (one) patch[in - 1] = 1;
+        for (int64_t a = 0; a < in; a++)
+            for (int64_t b = 0; b <= a; b++) {
+                m[a * in + b] += patch[a] * patch[b];
+                magnitude[a * in + b] += fabs(patch[a] * patch[b]);
+            }
+    }
+    free(patch);
+}
+
+START_TEST(moments_of_patches)
+{
+    for (int round = 0; round < 200; round++) {
+        const int64_t groups = round % 2 ? 1 : pick(1, 20), c = round % 4 ? pick(1, 40) : 1, n = pick(1, 3);
+        fa_conv_geometry g = {.c = c * groups, .h = pick(1, 11), .w = pick(1, 11), .out = groups, .groups = groups, .kh = pick(1, 5), .kw = pick(1, 5), .stride_h = pick(1, 3), .stride_w = pick(1, 3),
+                              .dilation_h = pick(1, 2), .dilation_w = pick(1, 2), .pad_top = pick(0, 3), .pad_left = pick(0, 3)};
+        g.oh = (g.h + g.pad_top + pick(0, 3) - (g.kh - 1) * g.dilation_h - 1) / g.stride_h + 1;
+        g.ow = (g.w + g.pad_left + pick(0, 3) - (g.kw - 1) * g.dilation_w - 1) / g.stride_w + 1;
+        if (g.h + g.pad_top < (g.kh - 1) * g.dilation_h + 1 || g.w + g.pad_left < (g.kw - 1) * g.dilation_w + 1) continue;
+        const bool one = pick(0, 1);
+        const int64_t in = c * g.kh * g.kw + one;
+        float *images = numbers(n * g.h * g.w * g.c), *scratch = malloc(fa_patches_scratch(&g));
+        double *want = calloc((size_t)(2 * in * in), sizeof *want);
+        moments_by_definition(&g, n, images, one, want, want + in * in);
+        for (int s = 0; s < N_ISA; s++) {
+            if (!fa_kernels_have(isas[s])) continue;
+            float *m = calloc((size_t)(in * in), sizeof *m);
+            fa_patches_moments(isas[s], &g, n, images, one, m, in, scratch);
+            for (int64_t a = 0; a < in; a++)
+                for (int64_t b = 0; b <= a; b++) close_to(m[a * in + b], want[a * in + b], want[in * in + a * in + b], "moments of patches", isas[s], a * in + b);
+            free(m);
+        }
+        free(images), free(scratch), free(want);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kernels");
@@ -436,6 +486,7 @@ int main(void)
     tcase_add_test(t, sizes_beyond_the_kernels);
     tcase_add_test(t, sums_of_outer_products);
     tcase_add_test(t, lower_triangles);
+    tcase_add_test(t, moments_of_patches);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
