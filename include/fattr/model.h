@@ -24,7 +24,8 @@ typedef struct fa_model_options {
     int32_t bound_count; /**< default 0 */
     /** Plans that fa_model_run() keeps for its next calls, one for each value and each shape of the inputs (their number included), the least recently used going
      *  first; 1 to 1024, default 8. A plan is small, but for weights that the file holds in another form (float16, quantised), which it has as floats on
-     *  reference kernels. On fast kernels a value other than the logits takes the weights once more, packed; the last such value's are kept. */
+     *  reference kernels. On fast kernels a value other than the logits takes the weights once more, packed, and initialisers as they were read; the last such value's
+     *  are kept. */
     int64_t plan_cache;
     /** FA_PRECISION_...: what the layers are computed in; default FA_PRECISION_F32. FA_PRECISION_BF16: in products by constant matrices (fully connected layers, the projections of
      *  transformers) and in convolutions of images of one group, weights and what they multiply (the input; backward, the gradient at the output) are rounded to bfloat16, to nearest,

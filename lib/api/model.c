@@ -125,6 +125,7 @@ static fa_status fill(fa_model *m, const fa_model_options *o)
     if (m->host) memcpy(m->network.digest, m->host->digest, sizeof m->host->digest);
     else FA_TRY(fa_graph_digest(g, m->network.digest));
     describe(m);
+    if (!m->host) FA_TRY(fa_program_take_weights(m->program, m->graph));
     return FA_OK;
 }
 

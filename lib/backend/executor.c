@@ -91,9 +91,13 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     const fa_program *program = p->program;
     executor *e = p->state = fa_arena_new(&p->arena, sizeof *e);
     if (!e) return FA_ERR_MEMORY;
+    const fa_layers *layers = &program->evaluation.layers;
+    bool back = p->gradient;
+    for (int32_t l = 0; r->tapped && l < layers->count; l++) back |= r->tapped[l];
     e->network = r->gradient && program->training.graph ? &program->training : &program->evaluation;
+    if (back && !trains(p)) FA_TRY(fa_program_with_gradients(program, &e->network));
     const fa_graph *g = e->network->graph;
-    const fa_layers *layers = &e->network->layers;
+    layers = &e->network->layers;
     size_t room = (size_t)layers->count + 1;
     int64_t fixed = fa_graph_fixed_batch(g);
     p->batch = fixed ? fixed : r->batch;

@@ -51,14 +51,19 @@ static fa_status set_ints(fa_fast *f, int32_t node, int32_t index, const char *n
     return FA_OK;
 }
 
-/* Weights in the order of the kernels, as an initialiser of the new graph, or from a node. */
-static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction direction, const weights *w, int32_t *value)
+/* Weights in the order of the kernels, as an initialiser of the new graph, or from a node. `late`: an initialiser that has its elements later. */
+static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction direction, const weights *w, bool late, int32_t *value)
 {
     char text[400];
     int32_t node;
     void *data;
     const int64_t count = (int64_t)fa_conv_packed_floats(g, direction);
     snprintf(text, sizeof text, "%.300s.%s", f->edit.graph->value[w->value].name, direction == FA_CONV_FORWARD ? "packed" : "packed-gradient");
+    if (late) {
+        FA_TRY(fa_edit_value(&f->edit, text, FA_FLOAT32, value));
+        fa_edit_make_initialiser(&f->edit, *value, &(fa_view){.dtype = FA_FLOAT32, .ndim = 1, .dim = {count}, .count = count});
+        return FA_OK;
+    }
     if (w->data) {
         FA_TRY(fa_edit_initialiser(&f->edit, text, FA_FLOAT32, 1, &count, value, &data));
         fa_conv_pack(g, direction, w->data, w->stride_out, w->stride_in, 1, data);
@@ -73,19 +78,59 @@ static fa_status pack(fa_fast *f, const fa_conv_geometry *g, fa_conv_direction d
     return set_ints(f, node, 2, "geometry", sizeof *g / sizeof(int64_t), (const int64_t *)(const void *)g);
 }
 
+/* The same weights packed in the same way for an earlier layer, or NULL. */
+static const fa_packing *packed_before(const fa_fast *f, const fa_packing *like, bool turned)
+{
+    for (int32_t i = 0; i < f->packings->count; i++) {
+        const fa_packing *p = &f->packings->packing[i];
+        if (p->weights == like->weights && p->stride_out == like->stride_out && p->stride_in == like->stride_in && (p->gradient == p->forward) == turned &&
+            memcmp(&p->geometry, &like->geometry, sizeof p->geometry) == 0)
+            return p;
+    }
+    return NULL;
+}
+
+/* The initialiser of the model's graph that has the elements of `w`, or -1. */
+static int32_t source_of(const fa_fast *f, const weights *w)
+{
+    const fa_view *v = w->value < f->source->n_value && f->source->value[w->value].is_initialiser ? &f->source->value[w->value].view : NULL;
+    return v && v->dtype != FA_FLOAT64 && v->data == w->data ? w->value : -1;
+}
+
+/* Both directions of weights that do not vary; gradients later where there will be something to make them from. */
+static fa_status pack_once(fa_fast *f, const fa_conv_geometry *g, const weights *w, bool turned, fa_packing *made)
+{
+    *made = (fa_packing){.geometry = *g, .stride_out = w->stride_out, .stride_in = w->stride_in, .weights = w->value, .source = source_of(f, w)};
+    const fa_packing *before = packed_before(f, made, turned);
+    if (before) {
+        *made = *before;
+        return FA_OK;
+    }
+    FA_TRY(pack(f, g, FA_CONV_FORWARD, w, false, &made->forward));
+    made->gradient = made->forward;
+    made->late = !turned && (made->source >= 0 || fa_conv_unpacks(g));
+    if (!turned) FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, made->late, &made->gradient));
+    f->packings->packing[f->packings->count++] = *made;
+    return FA_OK;
+}
+
 /* A node for base's layer `n` with packed weights, and its attributes beside those of the node. `turned`: the data-gradient makes do with those of forward. */
 static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv_geometry *g, const weights *w, bool turned, int32_t *node)
 {
-    int32_t packed, gradient;
-    FA_TRY(pack(f, g, FA_CONV_FORWARD, w, &packed));
-    gradient = packed;
-    if (!turned) FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, &gradient));
+    fa_packing packed;
+    if (f->packings && w->data) {
+        FA_TRY(pack_once(f, g, w, turned, &packed));
+    } else {
+        FA_TRY(pack(f, g, FA_CONV_FORWARD, w, false, &packed.forward));
+        packed.gradient = packed.forward;
+        if (!turned) FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, false, &packed.gradient));
+    }
     FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 5, node));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr, "weight_shape", 4, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr + 1, "weight_strides", 2, (int64_t[]){w->stride_out, w->stride_in}));
     fa_node *made = &f->edit.graph->node[*node];
-    made->in[FA_FAST_PACKED] = packed;
-    made->in[FA_FAST_PACKED_GRADIENT] = gradient;
+    made->in[FA_FAST_PACKED] = packed.forward;
+    made->in[FA_FAST_PACKED_GRADIENT] = packed.gradient;
     if (!w->data) made->in[FA_FAST_WEIGHT] = w->value;
     for (int32_t l = 0; l < f->n_layer; l++)
         if (f->layer[l] == n) f->layer[l] = *node;

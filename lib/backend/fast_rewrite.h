@@ -32,7 +32,8 @@ typedef struct fa_chain_of {
 } fa_chain_of;
 
 typedef struct fa_fast {
-    const fa_graph *base;
+    const fa_graph *base, *source; /* source: the model's */
+    fa_packings *packings;         /* or NULL */
     fa_edit edit;
     fa_arena work;
     fa_image *image;   /* [base->n_value] */

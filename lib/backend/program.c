@@ -14,13 +14,14 @@ static const fa_graph *keep(fa_program *p, fa_graph *stage)
     return p->stage[p->n_stage++] = stage;
 }
 
-/* The layers of a canonical graph, and the graph on the kernels of the program. */
-static fa_status finish(fa_program *p, const fa_graph *canonical, fa_program_graph *out)
+/* The layers of a canonical graph, and the graph on the kernels of the program. `packings`: NULL where gradients are always wanted. */
+static fa_status finish(fa_program *p, const fa_graph *canonical, fa_packings *packings, fa_program_graph *out)
 {
     fa_graph *fast;
     FA_TRY(fa_layers_find(canonical, &p->arena, &out->layers));
     if (p->kind == FA_KERNELS_FAST) {
-        FA_TRY(fa_rewrite_fast(canonical, p->logits, out->layers.node, out->layers.count, &fast));
+        if (packings && !(packings->packing = fa_arena_array(&p->arena, (size_t)canonical->n_node + 1, sizeof *packings->packing))) return FA_ERR_MEMORY;
+        FA_TRY(fa_rewrite_fast(canonical, p->logits, out->layers.node, out->layers.count, p->source, packings, &fast));
         canonical = keep(p, fast);
     }
     out->graph = canonical;
@@ -63,23 +64,30 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
     }
     FA_TRY(fa_rewrite_batchnorm(constants, &p->logits, 1, &made));
     if (p->precision == FA_PRECISION_BF16) fa_mark_bf16(made);
-    FA_TRY(finish(p, keep(p, made), &p->evaluation));
+    FA_TRY(finish(p, keep(p, made), &p->packings, &p->evaluation));
     if (!varied || !varied->reestimate) return FA_OK;
     FA_TRY(fa_rewrite_statistics(constants, &p->parameters, &p->arena, &p->norms, &made));
-    return finish(p, keep(p, made), &p->training);
+    return finish(p, keep(p, made), NULL, &p->training);
 }
 
-static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, const fa_varied_options *varied, fa_program **out)
+/* `restored`: NULL or `graph`, which the program then takes over, also on failure. */
+static fa_status create(const fa_graph *graph, fa_graph *restored, int32_t logits, int32_t kernels, int32_t precision, const fa_varied_options *varied, fa_program **out)
 {
     fa_context *c = graph->arena.context;
     fa_program *p = fa_new(c, sizeof *p);
-    if (!p) return FA_ERR_MEMORY;
+    if (!p) {
+        fa_graph_destroy(restored);
+        return FA_ERR_MEMORY;
+    }
     p->arena.context = c;
     p->engine = &fa_engine_graph;
+    p->restored = restored;
     p->logits = logits;
     p->kind = kernels;
     p->precision = precision;
     fa_status status = rewrite(p, graph, varied);
+    if (status == FA_OK) status = fa_program_trim(p);
+    if (status == FA_OK) status = fa_program_late_create(p);
     if (status != FA_OK) {
         fa_program_destroy(p);
         return status;
@@ -90,30 +98,41 @@ static fa_status create(const fa_graph *graph, int32_t logits, int32_t kernels, 
 
 fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out)
 {
-    return create(graph, logits, kernels, FA_PRECISION_F32, NULL, out);
+    return create(graph, NULL, logits, kernels, FA_PRECISION_F32, NULL, out);
 }
 
 fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, fa_program **out)
 {
-    return create(graph, logits, kernels, precision, NULL, out);
+    return create(graph, NULL, logits, kernels, precision, NULL, out);
 }
 
 fa_status fa_program_create_varied(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *options, fa_program **out)
 {
-    return create(graph, logits, kernels, FA_PRECISION_F32, options, out);
+    return create(graph, NULL, logits, kernels, FA_PRECISION_F32, options, out);
 }
 
 fa_status fa_program_vary_graph(const fa_program *program, const fa_varied_options *options, fa_program **out)
 {
-    return create(program->source, program->logits, program->kind, FA_PRECISION_F32, options, out);
+    fa_graph *restored;
+    FA_TRY(fa_program_restore(program, &restored));
+    return create(restored ? restored : program->source, restored, program->logits, program->kind, FA_PRECISION_F32, options, out);
+}
+
+fa_status fa_program_create_tail(const fa_program *program, int32_t end, int32_t kernels, fa_program **out)
+{
+    fa_graph *restored;
+    FA_TRY(fa_program_restore(program, &restored));
+    return create(restored ? restored : program->source, restored, end, kernels, program->precision, NULL, out);
 }
 
 void fa_program_destroy(fa_program *p)
 {
     if (!p) return;
     fa_context *c = p->arena.context;
+    fa_program_late_destroy(p);
     while (p->n_stage) fa_graph_destroy(p->stage[--p->n_stage]);
     fa_unroll_destroy(p->unrolled, p->source);
+    fa_graph_destroy(p->restored);
     fa_arena_clear(&p->arena);
     fa_delete(c, p);
 }

@@ -59,6 +59,8 @@ typedef struct fa_program_graph {
 
 #define FA_PROGRAM_STAGES 10
 
+typedef struct fa_program_late fa_program_late;
+
 typedef struct fa_engine fa_engine;
 
 /* A network as one engine runs it. */
@@ -67,10 +69,13 @@ struct fa_program {
     const fa_engine *engine;
     const fa_graph *source;     /* the model's */
     const struct fa_host *host; /* of fa_engine_host: whose graphs hold inputs and layers, no nodes */
+    fa_graph *restored;                 /* the source again, where it is the program's own: fa_program_restore() */
     fa_graph *unrolled;                 /* If, Loop and Scan that initialisers decide; NULL: there are none */
     fa_graph *stage[FA_PROGRAM_STAGES]; /* rewrites, each over an earlier one or the model's graph, unrolled */
     int32_t n_stage;
-    fa_program_graph evaluation;
+    fa_program_graph evaluation; /* for passes that go forward alone */
+    fa_packings packings;        /* of `evaluation` */
+    fa_program_late *late;       /* what fa_program_with_gradients() makes; NULL of a host */
     fa_program_graph training; /* with `reestimate`: what gradients are taken of */
     fa_batchnorms norms; /* of `training` */
     fa_parameters parameters;
@@ -81,5 +86,27 @@ struct fa_program {
     int32_t kind;      /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST */
     int32_t precision; /* FA_PRECISION_... */
 };
+
+/*
+ * program_weights.c. A program keeps weights as its kernels read them. What was only rewritten (folded weights, for one) is freed when it has been packed, data-gradients are packed when
+ * the first pass wants them, and the model's graph gives up what can be unpacked.
+ */
+
+/* The evaluation's graph with what only a backward pass reads. Any thread; the first call packs it, and where that fails nothing has changed. */
+fa_status fa_program_with_gradients(const fa_program *program, const fa_program_graph **out);
+
+/* Takes weights out of `graph`, the model's, that the program can make again. When nothing reads that graph but for names and shapes; what needs more calls fa_program_restore(). */
+fa_status fa_program_take_weights(fa_program *program, fa_graph *graph);
+bool fa_program_has_taken(const fa_program *program);
+/* The model's graph with all its weights, over the one without, as it was read, bit by bit; NULL where that one has them. Any thread. */
+fa_status fa_program_restore(const fa_program *program, fa_graph **out);
+
+/* Of the same network, kernels and precision, ending at value `end` of the model's graph, from its weights as they were read. `kernels`: FA_KERNELS_... */
+fa_status fa_program_create_tail(const fa_program *program, int32_t end, int32_t kernels, fa_program **out);
+
+/* For program.c. Frees what only the rewriting has read. */
+fa_status fa_program_trim(fa_program *program);
+fa_status fa_program_late_create(fa_program *program);
+void fa_program_late_destroy(fa_program *program);
 
 #endif

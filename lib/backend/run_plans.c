@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
-/* A program that ends at a value which is not the logits. */
+/* A program that ends at a value which is not the logits, or that has weights which the model's graph has no more. */
 typedef struct fa_run_tail {
     fa_program *program;
     int32_t value;
@@ -110,7 +110,7 @@ static fa_status make_tail(fa_run_plans *p, int32_t value, fa_run_tail **out)
     fa_run_tail *t = fa_new(p->context, sizeof *t);
     if (!t) return FA_ERR_MEMORY;
     *t = (fa_run_tail){.value = value, .users = 1};
-    fa_status status = fa_program_create_in(p->graph, value, p->context->kernels, p->program->precision, &t->program);
+    fa_status status = fa_program_create_tail(p->program, value, on_kernels(p, value) ? p->context->kernels : FA_KERNELS_REFERENCE, &t->program);
     if (status != FA_OK) {
         fa_delete(p->context, t);
         return status;
@@ -162,7 +162,7 @@ static void keep(fa_run_plans *p, const int64_t *key, fa_run_plan *made)
 
 static fa_status make(fa_run_plans *p, int32_t value, const fa_view *inputs, const int64_t *key, fa_run_tail *tail, fa_run_plan **out)
 {
-    if (!tail && on_kernels(p, value) && value != p->logits) FA_TRY(make_tail(p, value, &tail));
+    if (!tail && (on_kernels(p, value) ? value != p->logits : fa_program_has_taken(p->program))) FA_TRY(make_tail(p, value, &tail));
     FA_TRY(make_plan(p, value, inputs, tail, out));
     pthread_mutex_lock(&p->mutex);
     keep(p, key, *out);

@@ -32,6 +32,8 @@ void *fa_arena_new(fa_arena *arena, size_t size);
 void *fa_arena_array(fa_arena *arena, size_t count, size_t size);
 char *fa_arena_string(fa_arena *arena, const char *text);
 char *fa_arena_bytes(fa_arena *arena, const void *data, size_t size); /* a copy with a NUL behind it */
+/* Gives one block back before the others, if it is of the arena and large (4 KiB); else nothing happens and the answer is false. */
+bool fa_arena_release(fa_arena *arena, const void *block);
 void fa_arena_clear(fa_arena *arena);
 
 #endif

@@ -10,6 +10,7 @@
 typedef struct fa_arena_chunk {
     struct fa_arena_chunk *next;
     size_t at, size; /* of the room behind this header */
+    bool own;        /* one block's alone */
 } chunk;
 
 #define HEAD ((sizeof(chunk) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN)
@@ -39,6 +40,7 @@ void *fa_arena_new(fa_arena *arena, size_t size)
         chunk *own = chunk_new(arena, want);
         if (!own) return NULL;
         own->at = want;
+        own->own = true;
         if (c) {
             own->next = c->next;
             c->next = own;
@@ -83,6 +85,18 @@ char *fa_arena_bytes(fa_arena *arena, const void *data, size_t size)
 char *fa_arena_string(fa_arena *arena, const char *text)
 {
     return fa_arena_bytes(arena, text, strlen(text));
+}
+
+bool fa_arena_release(fa_arena *arena, const void *block)
+{
+    for (chunk **c = &arena->chunks; *c; c = &(*c)->next)
+        if ((*c)->own && (const char *)*c + HEAD == block) {
+            chunk *gone = *c;
+            *c = gone->next;
+            fa_delete(arena->context, gone);
+            return true;
+        }
+    return false;
 }
 
 void fa_arena_clear(fa_arena *arena)

@@ -41,6 +41,10 @@ size_t fa_conv_packed_floats(const fa_conv_geometry *geometry, fa_conv_direction
 void fa_conv_pack(const fa_conv_geometry *geometry, fa_conv_direction direction, const float *weights, int64_t stride_out, int64_t stride_in,
                   int64_t stride_position, float *packed);
 
+/* The weights again, from what fa_conv_pack() made of them for FA_CONV_FORWARD: bit by bit, where they were neither transformed nor rounded (fa_conv_unpacks()). */
+bool fa_conv_unpacks(const fa_conv_geometry *geometry);
+void fa_conv_unpack(const fa_conv_geometry *geometry, const float *packed, int64_t stride_out, int64_t stride_in, int64_t stride_position, float *weights);
+
 typedef struct fa_conv fa_conv;
 
 /* Lives in the arena, or in `memory` of fa_conv_bytes(), aligned to FA_ALIGN, which must stay where it is. NULL: out of memory. */

@@ -4,7 +4,7 @@
  * JSON per model and batch, in bytes.
  *
  * minimum: the file's weights once, and the largest sum of values and gradients that one step of a score's schedule needs, by their lifetimes (fa_plan_memory_of); ratio: model and scorer over it.
- * Of the scorer, `placed` is what those values take where they are, `scratch` the workspace of its kernels, and the rest (projections, couplings, solver, a plan for single inputs beside that
+ * loaded_bytes: the model before anything went backward. Of the scorer, `placed` is what those values take where they are, `scratch` the workspace of its kernels, and the rest (projections, couplings, solver, a plan for single inputs beside that
  * for a batch) is the method's own. Sketches are of REFERENCES made-up inputs; `sketch` is what one takes.
  */
 #include "bench.h"
@@ -49,7 +49,8 @@ static fa_plan_memory planned(const job *j, int64_t batch, size_t *weight_bytes)
     need(fa_onnx_read_file(context, j->path, &g));
     const int32_t logits = g->output[0];
     need(fa_program_create(g, logits, context->kernels, &program));
-    const fa_program_graph *e = &program->evaluation;
+    const fa_program_graph *e;
+    need(fa_program_with_gradients(program, &e));
     fa_view input = {.dtype = g->value[g->input[0]].dtype};
     if (e->graph->n_input != 1 || !fa_view_set_shape(&input, j->ndim, dim)) exit(1);
     int32_t *tap_input = memory((size_t)(e->layers.count + 1) * sizeof *tap_input);
@@ -90,7 +91,7 @@ static fa_sketch *sketch_of(fa_context *context, const fa_model *model, const jo
     return sketch;
 }
 
-static void measure(const job *j, const fa_model *model, const fa_sketch *sketch, size_t model_bytes, size_t sketch_bytes, fa_context *context, int32_t batch)
+static void measure(const job *j, const fa_model *model, const fa_sketch *sketch, size_t loaded_bytes, size_t model_bytes, size_t sketch_bytes, fa_context *context, int32_t batch)
 {
     size_t weight_bytes;
     const size_t before = fa_context_memory_used(context);
@@ -103,9 +104,9 @@ static void measure(const job *j, const fa_model *model, const fa_sketch *sketch
     const int64_t together = batch > 1 ? scorer->current->many.batch : 1; /* a scorer takes large batches in parts */
     const fa_plan_memory m = planned(j, together, &weight_bytes);
     const size_t minimum = weight_bytes + m.live;
-    printf("{\"model\": \"%s\", \"batch\": %d, \"together\": %lld, \"weights\": %zu, \"live\": %zu, \"minimum\": %zu, \"model_bytes\": %zu, \"scorer_bytes\": %zu, \"placed\": %zu, \"scratch\": %zu, "
+    printf("{\"model\": \"%s\", \"batch\": %d, \"together\": %lld, \"weights\": %zu, \"live\": %zu, \"minimum\": %zu, \"loaded_bytes\": %zu, \"model_bytes\": %zu, \"scorer_bytes\": %zu, \"placed\": %zu, \"scratch\": %zu, "
            "\"sketch_bytes\": %zu, \"placed_over_live\": %.3f, \"ratio\": %.3f}\n",
-           j->path, batch, (long long)together, weight_bytes, m.live, minimum, model_bytes, bytes, m.placed, m.scratch, sketch_bytes, (double)m.placed / (double)m.live, (double)(model_bytes + bytes) / (double)minimum);
+           j->path, batch, (long long)together, weight_bytes, m.live, minimum, loaded_bytes, model_bytes, bytes, m.placed, m.scratch, sketch_bytes, (double)m.placed / (double)m.live, (double)(model_bytes + bytes) / (double)minimum);
     fflush(stdout);
     fa_scorer_destroy(scorer);
 }
@@ -123,10 +124,12 @@ int main(int argc, char **argv)
         for (char *p = argv[i + 1]; *p && j.ndim < FA_MAX_DIMS; p += *p == ',') j.shape[j.ndim++] = strtoll(p, &p, 10);
         need(fa_context_create(NULL, &context));
         need(fa_model_load_file(context, j.path, NULL, &model));
-        const size_t model_bytes = fa_context_memory_used(context);
+        const size_t loaded_bytes = fa_context_memory_used(context);
+        fa_sketch_release(sketch_of(context, model, &j));
+        const size_t model_bytes = fa_context_memory_used(context); /* with what the first backward pass has packed */
         fa_sketch *sketch = sketch_of(context, model, &j);
         const size_t sketch_bytes = fa_context_memory_used(context) - model_bytes;
-        for (char *p = argv[i + 2]; *p; p += *p == ',') measure(&j, model, sketch, model_bytes, sketch_bytes, context, (int32_t)strtol(p, &p, 10));
+        for (char *p = argv[i + 2]; *p; p += *p == ',') measure(&j, model, sketch, loaded_bytes, model_bytes, sketch_bytes, context, (int32_t)strtol(p, &p, 10));
         fa_sketch_release(sketch);
         fa_model_release(model);
         fa_context_release(context);

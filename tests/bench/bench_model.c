@@ -248,7 +248,9 @@ int main(int argc, char **argv)
     need(fa_onnx_read_file(context, argv[1], &g));
     const int32_t logits = g->output[0];
     need(fa_program_create(g, logits, fa_kernels_available() ? FA_KERNELS_FAST : FA_KERNELS_REFERENCE, &program));
-    profile.graph = program->evaluation.graph;
+    const fa_program_graph *network;
+    need(fa_program_with_gradients(program, &network));
+    profile.graph = network->graph;
     const size_t nodes = (size_t)profile.graph->n_node + 1;
     profile.op = memory(nodes * sizeof *profile.op);
     profile.least = memory(nodes * sizeof *profile.least);

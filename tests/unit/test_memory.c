@@ -27,10 +27,12 @@ static fa_plan_memory planned(const char *path, int64_t batch, bool scores)
     OK(fa_onnx_read_file(context, path, &g));
     const int32_t logits = g->output[0];
     OK(fa_program_create(g, logits, context->kernels, &program));
-    const fa_layers *layers = &program->evaluation.layers;
+    const fa_program_graph *network = &program->evaluation;
+    if (scores) OK(fa_program_with_gradients(program, &network));
+    const fa_layers *layers = &network->layers;
     fa_view input = {.dtype = FA_FLOAT32};
     ck_assert(fa_view_set_shape(&input, 4, (int64_t[]){batch, 1, 28, 28}));
-    OK(fa_plan_create(&(fa_plan_request){.graph = program->evaluation.graph, .ops = program->ops, .inputs = &input, .wanted = &logits, .n_wanted = 1, .loss = scores ? logits : -1,
+    OK(fa_plan_create(&(fa_plan_request){.graph = network->graph, .ops = program->ops, .inputs = &input, .wanted = &logits, .n_wanted = 1, .loss = scores ? logits : -1,
                                          .tap = layers->node, .n_tap = scores ? layers->count : 0}, &plan));
     const fa_plan_memory m = fa_plan_memory_of(plan);
     fa_plan_destroy(plan);
