@@ -446,8 +446,8 @@ static void moments_by_definition(const fa_conv_geometry *g, int64_t n, const fl
 START_TEST(moments_of_patches)
 {
     for (int round = 0; round < 200; round++) {
-        const int64_t groups = round % 2 ? 1 : pick(1, 20), c = round % 4 ? pick(1, 40) : 1, n = pick(1, 3);
-        fa_conv_geometry g = {.c = c * groups, .h = pick(1, 11), .w = pick(1, 11), .out = groups, .groups = groups, .kh = pick(1, 5), .kw = pick(1, 5), .stride_h = pick(1, 3), .stride_w = pick(1, 3),
+        const int64_t kh = pick(1, 5), kw = pick(1, 5), groups = round % 2 ? 1 : pick(1, 20), c = round % 4 ? pick(1, 100 / (kh * kw)) : 1, n = pick(1, 2);
+        fa_conv_geometry g = {.c = c * groups, .h = pick(1, 11), .w = pick(1, 11), .out = groups, .groups = groups, .kh = kh, .kw = kw, .stride_h = pick(1, 3), .stride_w = pick(1, 3),
                               .dilation_h = pick(1, 2), .dilation_w = pick(1, 2), .pad_top = pick(0, 3), .pad_left = pick(0, 3)};
         g.oh = (g.h + g.pad_top + pick(0, 3) - (g.kh - 1) * g.dilation_h - 1) / g.stride_h + 1;
         g.ow = (g.w + g.pad_left + pick(0, 3) - (g.kw - 1) * g.dilation_w - 1) / g.stride_w + 1;
