@@ -291,9 +291,7 @@ static void set_phase(fa_isa isa, fa_conv *c, phase *p, const axis *y, const axi
     p->out = (py * c->out_w + px) * c->out_pixel;
     p->w = c->group_floats;
     if (c->vectors) p->depthwise = (fa_depthwise){c->out_c, depthwise_axis(y, py), depthwise_axis(x, px), f->out_row, f->out_col};
-    /* libxsmm wants whole pixels between the columns it multiplies. */
-    const bool join = !c->depthwise && c->groups == 1 && (isa != FA_ISA_XSMM || f->pairs);
-    set_taps(c, f, room->tap, (tap_walk){*y, *x, py, px, 0, 0}, join);
+    set_taps(c, f, room->tap, (tap_walk){*y, *x, py, px, 0, 0}, !c->depthwise && c->groups == 1);
     room->tap += f->taps;
     const int64_t terms = f->taps * f->depth;
     c->group_floats += terms * (c->depthwise ? c->out_c : fa_tile_round(c->out_c));

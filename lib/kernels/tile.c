@@ -25,13 +25,14 @@ static void plain(const fa_grid *g, const fa_grid_data *d)
 
 void fa_grid_run(const fa_grid *g, const fa_grid_data *d)
 {
+    if (!g->rows || !g->cols) return; /* phases that an image is too small for */
 #if FA_HAVE_AVX2
     if (g->pairs) {
         fa_grid_bf16(g, d);
         return;
     }
-    if (g->isa == FA_ISA_XSMM && g->rows * g->cols > 1 && fa_grid_is_rows(g) && fa_cpu_avx512()) {
-        fa_rows_avx512(g, d);
+    if (g->isa == FA_ISA_XSMM && g->rows * g->cols > 1 && fa_cpu_avx512()) {
+        fa_grid_avx512(g, d);
         return;
     }
 #endif

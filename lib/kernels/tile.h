@@ -58,7 +58,7 @@ void fa_grid_run(const fa_grid *grid, const fa_grid_data *data);
 
 /* The implementations behind it. */
 void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);
-void fa_rows_avx512(const fa_grid *grid, const fa_grid_data *data); /* fa_grid_is_rows() */
+void fa_grid_avx512(const fa_grid *grid, const fa_grid_data *data);
 void fa_grid_bf16(const fa_grid *grid, const fa_grid_data *data);   /* of pairs */
 
 /* Made in `memory` of fa_xsmm_grid_bytes(), zeroed. NULL when libxsmm cannot make the kernels: the AVX2 ones serve then. */

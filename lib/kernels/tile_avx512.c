@@ -9,8 +9,9 @@
 #define ADD_PRODUCT(acc, x, w) _mm512_fmadd_ps(x, w, acc)
 #include "kernels/tile_rows_body.h"
 
-void fa_rows_avx512(const fa_grid *g, const fa_grid_data *d)
+void fa_grid_avx512(const fa_grid *g, const fa_grid_data *d)
 {
-    run_rows(g, d);
+    if (fa_grid_is_rows(g)) run_rows(g, d);
+    else run_grid(g, d);
 }
 #endif

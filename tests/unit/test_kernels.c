@@ -223,7 +223,8 @@ static fa_conv_geometry geometry(int64_t c, int64_t h, int64_t out, int64_t k, i
 START_TEST(convolutions_of_known_networks)
 {
     static const int64_t shapes[][6] = {{1, 28, 16, 3, 1, 1},  {16, 28, 16, 3, 1, 1}, {16, 28, 32, 3, 2, 1}, {16, 28, 32, 1, 2, 0}, {32, 14, 32, 3, 1, 1},
-                                        {32, 14, 64, 3, 2, 1}, {64, 7, 64, 3, 1, 1},  {3, 32, 17, 7, 2, 3},  {64, 1, 10, 1, 1, 0},  {130, 1, 200, 1, 1, 0}};
+                                        {32, 14, 64, 3, 2, 1}, {64, 7, 64, 3, 1, 1},  {3, 32, 17, 7, 2, 3},  {64, 1, 10, 1, 1, 0},  {130, 1, 200, 1, 1, 0},
+                                        {300, 6, 70, 3, 1, 1}, {150, 9, 34, 3, 2, 1}, {40, 17, 16, 3, 2, 1}, {1100, 3, 40, 2, 1, 0}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int64_t *s = shapes[i];
         const fa_conv_geometry g = geometry(s[0], s[1], s[2], s[3], s[4], s[5]);
