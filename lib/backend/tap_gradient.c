@@ -101,8 +101,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
         const float *d = t->d + i * t->d_n;
         memset(w, 0, (size_t)(in * t->out) * sizeof *w);
         fa_weights_run(isa, &g, &(fa_weights_data){.n = 1, .in = t->a + i * t->a_n, .d = d, .stride_out = 1, .stride_in = kernel * t->out, .stride_position = t->out,
-                                                   .gradient = w, .scratch = scratch});
-        if (t->has_bias) fa_weights_bias(t->oh * t->ow, t->out, d, w + (in - 1) * t->out);
+                                                   .gradient = w, .scratch = scratch, .bias = t->has_bias ? w + (in - 1) * t->out : NULL});
         fa_conv_run((const fa_conv *)(const void *)from, &(fa_conv_data){.n = in, .in = w, .packed = (const float *)(const void *)(from + p.p_out), .out = rows});
         fa_outer_run(isa, &(fa_outer){in, k_in, k_out, (const float *)(const void *)(from + p.p_in), rows, k_in, k_out, block + i * stride, k_out});
     }

@@ -35,7 +35,14 @@ typedef struct fa_depthwise_data {
 /* Not for FA_ISA_NONE. */
 void fa_depthwise_run(fa_isa isa, const fa_depthwise *depthwise, const fa_depthwise_data *data);
 
-/* sum [y.taps, x.taps, channels] += over outputs: in[under the output] d[output], of one image; d is [y.out, x.out, channels] whatever out_row and out_col say. */
-void fa_depthwise_weights(fa_isa isa, const fa_depthwise *depthwise, const float *in, const float *d, float *sum);
+/* The gradient of the weights, sum [y.taps, x.taps, channels] += over outputs: in[under the output] d[output], and of the bias, of one image; d is [y.out, x.out, channels] whatever out_row
+ * and out_col say. */
+typedef struct fa_depthwise_sums {
+    const float *in, *d;
+    float *sum;
+    float *bias; /* [channels] or NULL */
+} fa_depthwise_sums;
+
+void fa_depthwise_weights(fa_isa isa, const fa_depthwise *depthwise, const fa_depthwise_sums *sums);
 
 #endif

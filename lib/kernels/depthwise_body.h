@@ -10,139 +10,90 @@ typedef int32_t vi __attribute__((vector_size(4 * FLOATS)));
 #define LOAD(p) (whole ? *(const vf *)(p) : MASK_LOAD(p, held))
 
 /*
- * OUTPUTS neighbours of a row, FLOATS channels. An input is loaded once for all taps and outputs that it meets, given `taps` and `step` as constants and no gaps; `taps` 0: whatever
+ * FA_DEPTHWISE_OUTPUTS neighbours of a row, FLOATS channels. An input is loaded once for all taps and outputs that it meets, given `taps` and `step` as constants and no gaps; `taps` 0: whatever
  * the axis has. What lies outside the image is passed over, which need not be looked at where all lies `inside`; outputs beyond the row's end are computed from what there is and not written.
  */
-FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_data *d, const kernel_rows *k, int64_t row, int64_t col, int64_t m, const int taps, const int step, const bool whole,
+FA_INLINE TARGET void NAME(outputs)(const fa_depthwise *p, const fa_depthwise_data *d, const fa_depthwise_rows *k, int64_t row, int64_t col, int64_t m, const int taps, const int step, const bool whole,
                                 const bool inside)
 {
     const MASK held = MASK_OF(whole ? FLOATS : p->channels - m);
-    const int64_t c = p->channels, n = p->x.out - col < OUTPUTS ? p->x.out - col : OUTPUTS, x0 = p->x.first + col * p->x.step;
+    const int64_t c = p->channels, n = p->x.out - col < FA_DEPTHWISE_OUTPUTS ? p->x.out - col : FA_DEPTHWISE_OUTPUTS, x0 = p->x.first + col * p->x.step;
     const vf bias = d->bias ? LOAD(d->bias + m) : SPLAT_F(0.0f);
-    vf acc[OUTPUTS];
+    vf acc[FA_DEPTHWISE_OUTPUTS];
     FA_UNROLL_32
-    for (int r = 0; r < OUTPUTS; r++) acc[r] = bias;
+    for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++) acc[r] = bias;
     const int64_t out = row * p->out_row + col * p->out_col + m;
     if (d->before) { /* what the next row meets is on its way from afar meanwhile */
         FA_UNROLL_32
-        for (int r = 0; r < OUTPUTS; r++) _mm_prefetch((const char *)(d->before + out + p->out_row + r * p->out_col), _MM_HINT_T0);
+        for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++) _mm_prefetch((const char *)(d->before + out + p->out_row + r * p->out_col), _MM_HINT_T0);
     }
     for (int64_t ky = k->begin; ky < k->end; ky++) {
         const float *in = d->in + ((k->at + ky * p->y.gap) * p->x.in + x0) * c + m, *w = d->w + ky * p->x.taps * c + m;
         if (taps) {
-            vf weight[MOST_TAPS];
+            vf weight[FA_DEPTHWISE_TAPS];
             FA_UNROLL_32
             for (int t = 0; t < taps; t++) weight[t] = LOAD(w + t * c);
             FA_UNROLL_32
-            for (int j = 0; j < (OUTPUTS - 1) * step + taps; j++, in += c) {
+            for (int j = 0; j < (FA_DEPTHWISE_OUTPUTS - 1) * step + taps; j++, in += c) {
                 if (!inside && (uint64_t)(x0 + j) >= (uint64_t)p->x.in) continue;
-                const vf x = LOAD(in);
+                vf x = LOAD(in);
+                FA_IN_REGISTER(x);
                 FA_UNROLL_32
                 for (int t = 0; t < taps; t++)
-                    if (j >= t && (j - t) % step == 0 && (j - t) / step < OUTPUTS) acc[(j - t) / step] = FMA_F(x, weight[t], acc[(j - t) / step]);
+                    if (j >= t && (j - t) % step == 0 && (j - t) / step < FA_DEPTHWISE_OUTPUTS) acc[(j - t) / step] = FMA_F(x, weight[t], acc[(j - t) / step]);
             }
         } else {
             for (int64_t t = 0; t < p->x.taps; t++) {
                 const vf weight = LOAD(w + t * c);
                 FA_UNROLL_32
-                for (int r = 0; r < OUTPUTS; r++) {
+                for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++) {
                     const int64_t at = r * p->x.step + t * p->x.gap;
                     if ((uint64_t)(x0 + at) < (uint64_t)p->x.in) acc[r] = FMA_F(LOAD(in + at * c), weight, acc[r]);
                 }
             }
         }
     }
+    if (d->residual) {
+        FA_UNROLL_32
+        for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++)
+            if (r < n) acc[r] += LOAD(d->residual + out + r * p->out_col);
+    }
+    if (d->relu) {
+        FA_UNROLL_32
+        for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++) acc[r] = MAX_F(acc[r], SPLAT_F(0.0f));
+    }
+    if (d->before && d->function == FA_STEP_RELU) {
+        FA_UNROLL_32
+        for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++)
+            if (r < n) acc[r] = NAME(where)(LOAD(d->before + out + r * p->out_col) > SPLAT_F(0.0f), acc[r]);
+    } else if (d->before) {
+        FA_UNROLL_32
+        for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++)
+            if (r < n) acc[r] *= NAME(hard_swish_at)(LOAD(d->before + out + r * p->out_col));
+    }
     FA_UNROLL_32
-    for (int r = 0; r < OUTPUTS; r++) {
+    for (int r = 0; r < FA_DEPTHWISE_OUTPUTS; r++) {
         if (r >= n) break;
-        const int64_t at = out + r * p->out_col;
-        if (d->residual) acc[r] += LOAD(d->residual + at);
-        if (d->relu) acc[r] = MAX_F(acc[r], SPLAT_F(0.0f));
-        if (d->before) {
-            const vf x = LOAD(d->before + at);
-            if (d->function == FA_STEP_RELU) acc[r] = NAME(where)(x > SPLAT_F(0.0f), acc[r]);
-            else acc[r] *= NAME(hard_swish_at)(x);
-        }
-        if (whole) *(vf *)(d->out + at) = acc[r];
-        else MASK_STORE(d->out + at, held, acc[r]);
+        if (whole) *(vf *)(d->out + out + r * p->out_col) = acc[r];
+        else MASK_STORE(d->out + out + r * p->out_col, held, acc[r]);
     }
 }
 
-/* The same for the sums of `taps` weights of one kernel row. */
-FA_INLINE TARGET void NAME(sums)(const fa_depthwise *p, const float *image, const float *d, float *sum, const kernel_rows *k, int64_t row, int64_t col, int64_t m, const int taps, const int step, const bool whole,
-                                const bool inside)
-{
-    const MASK held = MASK_OF(whole ? FLOATS : p->channels - m);
-    const int64_t c = p->channels, n = p->x.out - col < OUTPUTS ? p->x.out - col : OUTPUTS, x0 = p->x.first + col * p->x.step;
-    vf g[OUTPUTS];
-    d += (row * p->x.out + col) * c + m;
-    FA_UNROLL_32
-    for (int r = 0; r < OUTPUTS; r++) {
-        g[r] = SPLAT_F(0.0f);
-        if (r < n) g[r] = LOAD(d + r * c);
-    }
-    for (int64_t ky = k->begin; ky < k->end; ky++) {
-        const float *in = image + ((k->at + ky * p->y.gap) * p->x.in + x0) * c + m;
-        float *to = sum + ky * p->x.taps * c + m;
-        if (taps) {
-            vf acc[MOST_TAPS];
-            FA_UNROLL_32
-            for (int t = 0; t < taps; t++) acc[t] = LOAD(to + t * c);
-            FA_UNROLL_32
-            for (int j = 0; j < (OUTPUTS - 1) * step + taps; j++, in += c) {
-                if (!inside && (uint64_t)(x0 + j) >= (uint64_t)p->x.in) continue;
-                const vf x = LOAD(in);
-                FA_UNROLL_32
-                for (int t = 0; t < taps; t++)
-                    if (j >= t && (j - t) % step == 0 && (j - t) / step < OUTPUTS) acc[t] = FMA_F(x, g[(j - t) / step], acc[t]);
-            }
-            FA_UNROLL_32
-            for (int t = 0; t < taps; t++) {
-                if (whole) *(vf *)(to + t * c) = acc[t];
-                else MASK_STORE(to + t * c, held, acc[t]);
-            }
-        } else {
-            for (int64_t t = 0; t < p->x.taps; t++) {
-                vf acc = LOAD(to + t * c);
-                FA_UNROLL_32
-                for (int r = 0; r < OUTPUTS; r++) {
-                    const int64_t at = r * p->x.step + t * p->x.gap;
-                    if ((uint64_t)(x0 + at) < (uint64_t)p->x.in) acc = FMA_F(LOAD(in + at * c), g[r], acc);
-                }
-                if (whole) *(vf *)(to + t * c) = acc;
-                else MASK_STORE(to + t * c, held, acc);
-            }
-        }
-    }
-}
-
-/* Outputs go channel by channel, so that the rows a kernel passes over stay in the first-level cache; sums row by row: they are taken of images that come from afar. */
-#define EACH_ROW(p) for (int64_t row = 0; row < (p)->y.out; row++)
-#define EACH_CHUNK(p) for (int64_t m = 0; m < (p)->channels; m += FLOATS)
-#define BLOCKS_OF_ROW(p, TAPS, STEP, BLOCK)                                                                                                              \
-    {                                                                                                                                                    \
-        const kernel_rows k = rows_inside(&(p)->y, row);                                                                                                 \
-        for (int64_t col = 0; col < (p)->x.out; col += OUTPUTS) {                                                                                        \
-            const int64_t x0 = (p)->x.first + col * (p)->x.step;                                                                                         \
-            if (m + FLOATS > (p)->channels) BLOCK(TAPS, STEP, false, false);                                                                             \
-            else if (x0 < 0 || x0 + (OUTPUTS - 1) * STEP + TAPS > (p)->x.in) BLOCK(TAPS, STEP, true, false);                                             \
-            else BLOCK(TAPS, STEP, true, true);                                                                                                          \
-        }                                                                                                                                                \
-    }
-#define OUTPUT_BLOCK(taps, step, whole, inside) NAME(outputs)(p, d, &k, row, col, m, taps, step, whole, inside)
-#define SUM_BLOCK(taps, step, whole, inside) NAME(sums)(p, in, d, sum, &k, row, col, m, taps, step, whole, inside)
+/* Channel by channel, so that the rows a kernel passes over stay in the first-level cache. */
 #define PASS(taps, step)                                                                                                                                 \
     TARGET static void NAME(run_##taps##_##step)(const fa_depthwise *p, const fa_depthwise_data *d)                                                      \
     {                                                                                                                                                    \
-        EACH_CHUNK(p)                                                                                                                                    \
-        EACH_ROW(p)                                                                                                                                      \
-        BLOCKS_OF_ROW(p, taps, step, OUTPUT_BLOCK)                                                                                                       \
-    }                                                                                                                                                    \
-    TARGET static void NAME(weights_##taps##_##step)(const fa_depthwise *p, const float *in, const float *d, float *sum)                                 \
-    {                                                                                                                                                    \
-        EACH_ROW(p)                                                                                                                                      \
-        EACH_CHUNK(p)                                                                                                                                    \
-        BLOCKS_OF_ROW(p, taps, step, SUM_BLOCK)                                                                                                          \
+        for (int64_t m = 0; m < p->channels; m += FLOATS)                                                                                                \
+            for (int64_t row = 0; row < p->y.out; row++) {                                                                                               \
+                const fa_depthwise_rows k = fa_depthwise_rows_of(&p->y, row);                                                                            \
+                for (int64_t col = 0; col < p->x.out; col += FA_DEPTHWISE_OUTPUTS) {                                                                     \
+                    const bool whole = m + FLOATS <= p->channels, inside = fa_depthwise_inside(&p->x, col, FA_DEPTHWISE_OUTPUTS);                        \
+                    if (whole && inside) NAME(outputs)(p, d, &k, row, col, m, taps, step, true, true);                                                   \
+                    else if (whole) NAME(outputs)(p, d, &k, row, col, m, taps, step, true, false);                                                       \
+                    else if (inside) NAME(outputs)(p, d, &k, row, col, m, taps, step, false, true);                                                      \
+                    else NAME(outputs)(p, d, &k, row, col, m, taps, step, false, false);                                                                 \
+                }                                                                                                                                        \
+            }                                                                                                                                            \
     }
 PASS(0, 1)
 PASS(1, 1)
@@ -154,17 +105,12 @@ PASS(7, 1)
 PASS(3, 2)
 PASS(5, 2)
 
-#define PASSES(taps, step) {taps, step, NAME(run_##taps##_##step), NAME(weights_##taps##_##step)}
+#define PASSES(taps, step) {taps, step, NAME(run_##taps##_##step)}
 static const passes NAME(passes)[] = {PASSES(3, 1), PASSES(5, 1), PASSES(3, 2), PASSES(5, 2), PASSES(1, 1), PASSES(2, 1), PASSES(4, 1), PASSES(7, 1), PASSES(0, 1)};
 
 #undef vf
 #undef vi
 #undef LOAD
-#undef EACH_ROW
-#undef EACH_CHUNK
-#undef BLOCKS_OF_ROW
-#undef OUTPUT_BLOCK
-#undef SUM_BLOCK
 #undef PASS
 #undef PASSES
 #include "kernels/vectors_end.h"

@@ -146,7 +146,7 @@ static void depthwise_vectors(fa_isa isa, const fa_conv_geometry *g, const fa_we
     const bool there = data->stride_out == 1 && data->stride_position == g->c;
     float *sum = there ? data->gradient : data->scratch;
     if (!there) memset(sum, 0, sum_bytes(g));
-    for (int64_t i = 0; i < data->n; i++) fa_depthwise_weights(isa, &p, data->in + i * g->h * g->w * g->c, data->d + i * g->oh * g->ow * g->c, sum);
+    for (int64_t i = 0; i < data->n; i++) fa_depthwise_weights(isa, &p, &(fa_depthwise_sums){data->in + i * g->h * g->w * g->c, data->d + i * g->oh * g->ow * g->c, sum, data->bias});
     if (!there) add_depthwise(g, data, sum);
 }
 #endif
@@ -175,6 +175,7 @@ void fa_weights_run(fa_isa isa, const fa_conv_geometry *g, const fa_weights_data
         return;
     }
 #endif
+    if (data->bias) fa_weights_bias(data->n * g->oh * g->ow, g->out, data->d, data->bias);
     if (g->winograd) {
         const fa_winograd w = {g->c, g->out, g->h, g->w, g->oh, g->ow, g->pad_top, g->pad_left, isa};
         fa_winograd_weights(&w, data->n, data->in, data->d, data->stride_out, data->stride_in, data->stride_position, data->gradient, data->scratch);

@@ -18,6 +18,7 @@ typedef struct fa_weights_data {
     int64_t stride_out, stride_in, stride_position;
     float *gradient;
     void *scratch; /* FA_ALIGN-aligned */
+    float *bias;   /* to which fa_weights_bias() of `d` is added, or NULL; depthwise kernels have its numbers at hand */
 } fa_weights_data;
 
 void fa_weights_run(fa_isa isa, const fa_conv_geometry *geometry, const fa_weights_data *data);
