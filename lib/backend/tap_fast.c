@@ -30,10 +30,17 @@ static int64_t in_of(const fa_tap *t)
     return t->c * t->kh * t->kw + t->has_bias;
 }
 
-/* What takes the taps that are not fast here. */
+/* What takes the moments of taps that are not fast here. */
 static const fa_tap_ops *others(const fa_tap *t)
 {
     return fa_tap_rows_takes(t) ? &fa_tap_ops_rows : fa_tap_gradient_takes(t) ? &fa_tap_ops_gradient : &fa_tap_ops_reference;
+}
+
+/* What takes their blocks: of few channels, the weight gradient is less work than two projections of every row. */
+static const fa_tap_ops *others_for(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    const bool gradient = fa_tap_rows_takes(t) && fa_tap_gradient_takes(t) && 1.25 * fa_tap_ops_gradient.flops(t, k_in, k_out) < fa_tap_ops_rows.flops(t, k_in, k_out);
+    return gradient ? &fa_tap_ops_gradient : others(t);
 }
 
 /* Multiplications behind the projection of the input: every pixel of d is projected, or the sums of d are. */
@@ -137,7 +144,7 @@ static size_t in_scratch(const fa_tap *t, const fa_conv_geometry *side)
 static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    if (!projects(t, k_in, k_out, &g)) return others(t)->scratch(t, k_in, k_out);
+    if (!projects(t, k_in, k_out, &g)) return others_for(t, k_in, k_out)->scratch(t, k_in, k_out);
     const int64_t positions = group_of(t) * t->oh * t->ow;
     const fa_conv_geometry side = side_in(&g, k_in);
     return in_scratch(t, &side) + floats(positions * k_in) + floats(is_late(t, k_in, k_out) ? k_in * t->out : positions * k_out);
@@ -160,14 +167,14 @@ static size_t moments_scratch(const fa_tap *t)
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    return projects(t, k_in, k_out, &g) ? lay_out(&g, k_in, k_out).whole : others(t)->packed_size(t, k_in, k_out);
+    return projects(t, k_in, k_out, &g) ? lay_out(&g, k_in, k_out).whole : others_for(t, k_in, k_out)->packed_size(t, k_in, k_out);
 }
 
 static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *p_out, int64_t k_out, void *packed)
 {
     fa_conv_geometry g;
     if (!projects(t, k_in, k_out, &g)) {
-        others(t)->pack(t, p_in, k_in, p_out, k_out, packed);
+        others_for(t, k_in, k_out)->pack(t, p_in, k_in, p_out, k_out, packed);
         return;
     }
     const packing p = lay_out(&g, k_in, k_out);
@@ -191,7 +198,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
 {
     fa_conv_geometry g;
     if (!projects(t, k_in, k_out, &g)) {
-        others(t)->blocks(t, packed, k_in, k_out, block, stride, scratch);
+        others_for(t, k_in, k_out)->blocks(t, packed, k_in, k_out, block, stride, scratch);
         return;
     }
     const packing p = lay_out(&g, k_in, k_out);
@@ -311,7 +318,7 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     fa_conv_geometry g;
-    return projects(t, k_in, k_out, &g) ? 2 * products(t, k_in, k_out) : others(t)->flops(t, k_in, k_out);
+    return projects(t, k_in, k_out, &g) ? 2 * products(t, k_in, k_out) : others_for(t, k_in, k_out)->flops(t, k_in, k_out);
 }
 
 const fa_tap_ops fa_tap_ops_fast = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * Taps of layers that multiply rows, [n, t, c] or [t, n, c] or [n, c]: with the rows of an input as X [t, in] and D [t, out], a block is (X P_in)' (D P_out), and
- * the second moments are sums of X'X and D'D over all inputs.
+ * Taps of layers that multiply rows, [n, t, c] or [t, n, c] or [n, c]: with the rows of an input as X [t, in] and D [t, out], a block is (X P_in)' (D P_out), or ((X P_in)' D) P_out where
+ * there are many more rows than outputs, and the second moments are sums of X'X and D'D over all inputs.
  */
 
 /* Rows that are gathered, or projected, at once. */
@@ -75,6 +75,22 @@ static size_t floats(int64_t n)
     return ((size_t)n * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
 }
 
+/* Multiplications behind the projection of the input: every row of D is projected, or its sums are. */
+static double early_products(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return (double)positions(t) * (double)k_out * (double)(t->out + k_in);
+}
+
+static double late_products(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return (double)k_in * (double)t->out * (double)(positions(t) + k_out);
+}
+
+static bool is_late(const fa_tap *t, int64_t k_in, int64_t k_out)
+{
+    return late_products(t, k_in, k_out) < early_products(t, k_in, k_out);
+}
+
 /* Projections that have been packed: offsets in bytes. */
 typedef struct packing {
     size_t in, bias, out, whole;
@@ -109,7 +125,7 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
 static size_t scratch_bytes(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     const int64_t rows = group_of(t) * positions(t);
-    return floats(rows * k_in) + floats(rows * k_out);
+    return floats(rows * k_in) + floats(is_late(t, k_in, k_out) ? k_in * t->out : rows * k_out);
 }
 
 static size_t moments_scratch(const fa_tap *t)
@@ -129,24 +145,40 @@ static void project(const fa_tap *t, const side *s, int64_t i, int64_t n, const 
     for (int64_t y = 0; y < (even ? 1 : t->h); y++, x.a += s->step_h, x.c += t->w * k) fa_multiply_run(fa_kernels_isa(), &x);
 }
 
+/* Adds to block [k_in, k_out] the sums of the rows of u [rows, k_in] times those of v. */
+static void sum_products(int64_t rows, int64_t k_in, int64_t k_out, const float *u, const float *v, float *block)
+{
+    if (rows < LONG) fa_outer_run(fa_kernels_isa(), &(fa_outer){rows, k_in, k_out, u, v, k_in, k_out, block, k_out});
+    else
+        fa_outer_grid_run(fa_kernels_isa(),
+                          &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = u, .y = v, .x_col = k_in, .y_col = k_out, .c = block, .ldc = k_out});
+}
+
+/* The same of input i's rows of D, whose sums with those of u, [k_in, out] in `sums`, are projected. */
+static void sum_late(const fa_tap *t, int64_t i, int64_t k_in, int64_t k_out, const float *u, const float *packed, float *sums, float *block)
+{
+    memset(sums, 0, (size_t)(k_in * t->out) * sizeof *sums);
+    fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = t->h, .cols = t->w, .ni = k_in, .nj = t->out, .x = u, .x_row = t->w * k_in, .x_col = k_in, .y = t->d + i * t->d_n,
+                                                         .y_row = t->d_h, .y_col = t->d_w, .c = sums, .ldc = t->out});
+    fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = k_in, .n = k_out, .k = t->out, .a = sums, .lda = t->out, .packed = packed, .c = block, .ldc = k_out, .add = true});
+}
+
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
 {
     const packing p = lay_out(t, k_in, k_out);
     const int64_t group = group_of(t), rows = positions(t);
     const side a = input_side(t), d = output_side(t);
+    const bool late = is_late(t, k_in, k_out);
     float *u = scratch, *v = within(scratch, floats(group * rows * k_in));
     for (int64_t i = 0, n; i < t->n; i += n) {
         n = t->n - i < group ? t->n - i : group;
         project(t, &a, i, n, within(packed, p.in), t->has_bias ? within(packed, p.bias) : NULL, k_in, u);
-        project(t, &d, i, n, within(packed, p.out), NULL, k_out, v);
+        if (!late) project(t, &d, i, n, within(packed, p.out), NULL, k_out, v);
         for (int64_t k = 0; k < n; k++) {
             float *to = block + (i + k) * stride;
-            const float *x = u + k * rows * k_in, *y = v + k * rows * k_out;
-            if (rows < LONG)
-                fa_outer_run(fa_kernels_isa(), &(fa_outer){rows, k_in, k_out, x, y, k_in, k_out, to, k_out});
-            else
-                fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = x, .y = y, .x_col = k_in, .y_col = k_out,
-                                                                     .c = to, .ldc = k_out});
+            const float *x = u + k * rows * k_in;
+            if (late) sum_late(t, i + k, k_in, k_out, x, within(packed, p.out), v, to);
+            else sum_products(rows, k_in, k_out, x, v + k * rows * k_out, to);
         }
     }
 }
@@ -178,7 +210,8 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    return fa_tap_ops_reference.flops(t, k_in, k_out);
+    const double behind = is_late(t, k_in, k_out) ? late_products(t, k_in, k_out) : early_products(t, k_in, k_out);
+    return 2 * ((double)positions(t) * (double)(t->c + t->has_bias) * (double)k_in + behind);
 }
 
 const fa_tap_ops fa_tap_ops_rows = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};
