@@ -84,24 +84,29 @@ static void forward(const fa_op_call *call)
         k->pair(p->op, p->rows, p->walk->row, operand(p, call, &at, 0), operand(p, call, &at, 1), (float *)call->out[0]->data + at.at[0]);
 }
 
-/* Of input i: g, -g, g times or by the other input, added up where the input was stretched. */
-static void side(const pair *p, const fa_op_call *call, int32_t i)
+/* True where the gradient of input i is no sum. */
+static bool is_whole(const fa_op_call *call, int32_t i)
+{
+    return call->in[i]->count == call->out[0]->count;
+}
+
+/* Of input i: g, -g, g times or by the other input, added up where the input was stretched; rows r ... r + rows - 1 of a block. */
+static void side(const pair *p, const fa_op_call *call, const fa_walk_place *at, int64_t r, int64_t rows, int32_t i)
 {
     static const float one = 1, minus_one = -1;
     const fa_broadcast_kernels *k = kernels();
-    const bool whole = call->in[i]->count == call->out[0]->count, divide = p->op == FA_PAIR_DIV, add = call->accumulate[i];
-    float *to = call->grad_in[i];
-    fa_walk_place at;
-    if (!whole && !add) memset(to, 0, (size_t)call->in[i]->count * sizeof *to);
-    FA_WALK_ROWS(&p->blocks, at)
-    {
-        const float *g = (const float *)call->grad_out[0] + at.at[0];
-        fa_operand a = {p->op == FA_PAIR_SUB && i ? &minus_one : &one, 0, 0};
-        if (p->op >= FA_PAIR_MUL) a = operand(p, call, &at, !i);
-        if (whole) k->product(divide, p->rows, p->walk->row, g, a, to + at.at[i + 1], add);
-        else k->reduce(divide, p->rows, p->walk->row, g, a, to + at.at[i + 1], row_step(p, i + 1), p->walk->row_step[i + 1]);
-    }
+    const bool divide = p->op == FA_PAIR_DIV;
+    const float *g = (const float *)call->grad_out[0] + at->at[0] + r * p->walk->row;
+    float *to = (float *)call->grad_in[i] + at->at[i + 1] + r * row_step(p, i + 1);
+    fa_operand a = {p->op == FA_PAIR_SUB && i ? &minus_one : &one, 0, 0};
+    if (p->op >= FA_PAIR_MUL) a = operand(p, call, at, !i);
+    a.data += r * a.row;
+    if (is_whole(call, i)) k->product(divide, rows, p->walk->row, g, a, to, call->accumulate[i]);
+    else k->reduce(divide, rows, p->walk->row, g, a, to, row_step(p, i + 1), p->walk->row_step[i + 1]);
 }
+
+/* Elements whose gradients for both inputs are made while they are in the second-level cache. */
+#define PIECE 32768
 
 static void backward(const fa_op_call *call)
 {
@@ -116,7 +121,13 @@ static void backward(const fa_op_call *call)
         return;
     }
     for (int32_t i = 0; i < 2; i++)
-        if (wanted[i]) side(p, &c, i);
+        if (wanted[i] && !is_whole(call, i) && !call->accumulate[i]) memset(wanted[i], 0, (size_t)call->in[i]->count * sizeof(float));
+    const int64_t fit = PIECE / p->walk->row, step = fit ? fit : 1;
+    fa_walk_place at;
+    FA_WALK_ROWS(&p->blocks, at)
+        for (int64_t r = 0; r < p->rows; r += step)
+            for (int32_t i = 0; i < 2; i++)
+                if (wanted[i]) side(p, &c, &at, r, p->rows - r < step ? p->rows - r : step, i);
 }
 
 fa_slope fa_fast_slope(const fa_op_call *call, int32_t i, int64_t first)

@@ -75,25 +75,38 @@ TARGET static void NAME(product)(bool divide, int64_t rows, int64_t n, const flo
     else NAME(product_rows)(false, rows, n, g, a, t, false);
 }
 
-/* Rows that are added up before their sum is added to the others'. */
+/* Rows that are added up before their sum is added to the others', and vectors of a row that are summed beside each other. */
 #define ROWS 128
+#define WIDE 5
 
-/* t[0 ... width) of columns: `width` up to one vector. */
-FA_INLINE TARGET void NAME(columns)(const bool divide, int64_t rows, int64_t n, const float *g, fa_operand a, float *t, int64_t width)
+/* t[0 ... width) of columns: `vectors` of them, or the first `width` numbers of one. Several are so much of a row that memory is read in its order. */
+FA_INLINE TARGET void NAME(columns)(const bool divide, int64_t rows, int64_t n, const float *g, fa_operand a, float *t, const int vectors, int64_t width)
 {
     const int op = divide ? FA_PAIR_DIV : FA_PAIR_MUL;
-    const MASK held = MASK_OF(width);
-    vf whole = MASK_LOAD(t, held);
+    const bool cut = vectors == 1;
+    const MASK held = MASK_OF(cut ? width : FLOATS);
+    vf whole[WIDE];
+    FA_UNROLL
+    for (int k = 0; k < vectors; k++) whole[k] = cut ? MASK_LOAD(t, held) : LOAD_F(t + k * FLOATS);
     for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
         const int64_t end = r0 + ROWS < rows ? r0 + ROWS : rows;
-        vf part[2] = {SPLAT_F(0.0f), SPLAT_F(0.0f)};
+        vf part[WIDE];
+        FA_UNROLL
+        for (int k = 0; k < vectors; k++) part[k] = SPLAT_F(0.0f);
         for (int64_t r = r0; r < end; r++) {
-            const float *at = a.data + r * a.row;
-            part[r & 1] += NAME(apply)(op, MASK_LOAD(g + r * n, held), a.col ? MASK_LOAD(at, held) : SPLAT_F(*at));
+            const float *at = a.data + r * a.row, *from = g + r * n;
+            FA_UNROLL
+            for (int k = 0; k < vectors; k++)
+                part[k] += NAME(apply)(op, cut ? MASK_LOAD(from, held) : LOAD_F(from + k * FLOATS), !a.col ? SPLAT_F(*at) : cut ? MASK_LOAD(at, held) : LOAD_F(at + k * FLOATS));
         }
-        whole += part[0] + part[1];
+        FA_UNROLL
+        for (int k = 0; k < vectors; k++) whole[k] += part[k];
     }
-    MASK_STORE(t, held, whole);
+    FA_UNROLL
+    for (int k = 0; k < vectors; k++) {
+        if (cut) MASK_STORE(t, held, whole[k]);
+        else STORE_F(t + k * FLOATS, whole[k]);
+    }
 }
 
 FA_INLINE TARGET double NAME(along)(const bool divide, int64_t n, const float *g, const float *a, const bool one)
@@ -117,8 +130,9 @@ FA_INLINE TARGET double NAME(along)(const bool divide, int64_t n, const float *g
 FA_INLINE TARGET void NAME(reduce_rows)(const bool divide, int64_t rows, int64_t n, const float *g, fa_operand a, float *t, int64_t t_row, int64_t t_col)
 {
     if (t_col && !t_row) {
-        for (int64_t i = 0; i < n; i += FLOATS)
-            NAME(columns)(divide, rows, n, g + i, (fa_operand){a.data + i * a.col, a.row, a.col}, t + i, n - i < FLOATS ? n - i : FLOATS);
+        int64_t i = 0;
+        for (; i + WIDE * FLOATS <= n; i += WIDE * FLOATS) NAME(columns)(divide, rows, n, g + i, (fa_operand){a.data + i * a.col, a.row, a.col}, t + i, WIDE, 0);
+        for (; i < n; i += FLOATS) NAME(columns)(divide, rows, n, g + i, (fa_operand){a.data + i * a.col, a.row, a.col}, t + i, 1, n - i < FLOATS ? n - i : FLOATS);
         return;
     }
     for (int64_t r = 0; r < rows; r++, g += n, a.data += a.row, t += t_row) {
@@ -139,4 +153,5 @@ static const fa_broadcast_kernels NAME(table) = {NAME(pair), NAME(product), NAME
 #undef LOAD_F
 #undef STORE_F
 #undef ROWS
+#undef WIDE
 #include "kernels/vectors_end.h"
