@@ -39,6 +39,7 @@ static fa_status prepare(fa_op_setup *s, int32_t op)
         p->rows = p->walk->dim[p->walk->ndim - 2];
     }
     s->params = p;
+    s->cheap = p->fits && op == FA_PAIR_MUL; /* sums need not be kept at all */
     return FA_OK;
 }
 
@@ -150,6 +151,8 @@ static fa_status chain_prepare(fa_op_setup *s)
     fa_fast_steps *c = fa_arena_new(s->arena, sizeof *c);
     if (!c) return FA_ERR_MEMORY;
     c->n_step = (int32_t)count;
+    s->cheap = true;
+    for (int32_t k = 0; k < c->n_step; k++) s->cheap &= fa_chain_is_cheap((int32_t)function[k]);
     for (int32_t k = 0; k < c->n_step; k++) c->step[k] = (fa_chain_step){(int32_t)function[k], numbers->floats[2 * k], numbers->floats[2 * k + 1]};
     s->params = c;
     return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);

@@ -18,6 +18,7 @@ typedef struct fa_op_setup {
     size_t scratch;           /* bytes forward or backward need for a call, FA_ALIGN-aligned; set by prepare. Where the batch is cut into slices an operator that reduces
                                  has them to itself, and finds what the reduction left there */
     double flops;             /* of forward, multiply and add counted apart; 0 (default) for what is not worth counting */
+    bool cheap;               /* forward costs little more than to read and write memory: where backward has the inputs anyway, output 0 is made again for it and not kept. False by default */
 } fa_op_setup;
 
 /* One call. Views have concrete shapes and data. */

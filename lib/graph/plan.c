@@ -155,6 +155,7 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
         return fold(p, node, s, &e, setup.scratch);
     }
     s->scratch = setup.scratch;
+    s->cheap = setup.cheap;
     for (int32_t o = 0; o < node->n_out; o++)
         if (node->out[o] >= 0)
             p->needs_grad[node->out[o]] = ((varies && !(s->op->flags & FA_OP_STOPS)) || s->tap >= 0) && fa_dtype_is_real(p->view[node->out[o]].dtype);

@@ -15,6 +15,7 @@ typedef struct fa_step {
     bool required;      /* something wanted depends on it */
     bool folded;        /* its outputs are constants of the plan */
     bool skip_forward;  /* a view: its output lies where its input lies */
+    bool cheap;         /* fa_op_setup.cheap */
     int32_t tap;        /* index into request->tap, or -1 */
     int32_t tap_input;  /* which input the tap reads */
     bool run_backward;  /* an input needs its gradient; a tapped node may be visited without */
@@ -29,6 +30,11 @@ typedef struct fa_turn {
     int32_t node;
     bool reduce;
 } fa_turn;
+
+/* A node that is run forward again before a backward stretch, the first that reads its output: until then its output has no place. */
+typedef struct fa_again {
+    int32_t stretch, node;
+} fa_again;
 
 /* Turns first ... end - 1, run together on `rows` of the batch's `all` rows at a time; all and rows 0: one turn, run on the whole of it. */
 typedef struct fa_stretch {
@@ -58,6 +64,8 @@ struct fa_plan {
     int32_t n_forward, n_prepare;
     int32_t *backward;  /* nodes to visit or run backward, in order */
     int32_t n_backward;
+    fa_again *again;    /* in order */
+    int32_t n_again;
     fa_schedule forwards, backwards; /* the same in stretches; preparing steps are one each */
     int64_t slice;
     bool *short_grad;   /* [n_value] the gradient is made and used up within slices of one stretch, and has place for one slice */

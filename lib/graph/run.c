@@ -238,9 +238,10 @@ void fa_run_backward(fa_run *run, fa_tap_visit visit, void *user)
     const fa_plan *p = run->plan;
     for (int32_t i = 0; i < p->n_wrt; i++)
         if (run->grad[p->wrt[i]] && !p->active[p->wrt[i]]) clear(run, p->wrt[i]);
-    for (int32_t k = 0; k < p->backwards.n_stretch; k++) {
+    for (int32_t k = 0, again = 0; k < p->backwards.n_stretch; k++) {
         const fa_stretch *s = &p->backwards.stretch[k];
         int64_t at = 0;
+        for (; again < p->n_again && p->again[again].stretch == k; again++) p->step[p->again[again].node].op->forward(&run->call[p->again[again].node]);
         do backward_slice(run, s, at, visit, user);
         while ((at += s->rows) < s->all);
     }

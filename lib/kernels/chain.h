@@ -28,6 +28,12 @@ enum {
     FA_STEPS
 };
 
+/* True of functions that take no more than a few instructions. */
+static inline bool fa_chain_is_cheap(int32_t function)
+{
+    return function <= FA_STEP_HARD_SWISH || function == FA_STEP_SQUARE;
+}
+
 typedef struct fa_chain_step {
     int32_t function;
     float a, b;
