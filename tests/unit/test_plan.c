@@ -189,6 +189,71 @@ START_TEST(slopes_are_left_and_gradients_handed_on)
 }
 END_TEST
 
+static const char *const cheap_names[] = {"Relu", "Tanh", "Mul", "Sub"};
+enum { CHEAP = sizeof cheap_names / sizeof *cheap_names };
+static const fa_op *costly[CHEAP];
+static int cheap_runs;
+
+static int cheap_index(const fa_node *node)
+{
+    int i = 0;
+    while (strcmp(cheap_names[i], node->op) != 0) i++;
+    return i;
+}
+
+static fa_status cheap_prepare(fa_op_setup *s)
+{
+    s->cheap = true;
+    return costly[cheap_index(s->node)]->prepare(s);
+}
+
+static void cheap_forward(const fa_op_call *call)
+{
+    cheap_runs++;
+    costly[cheap_index(call->node)]->forward(call);
+}
+
+/* Outputs that are made again for backward: the same bits in less memory. */
+START_TEST(what_is_cheap_is_made_again)
+{
+    fa_op own[CHEAP + 1] = {0};
+    for (int i = 0; i < CHEAP; i++) {
+        costly[i] = fa_op_find(&fa_op_table_f32, &(fa_node){.op = cheap_names[i], .domain = "", .opset = 13});
+        own[i] = *costly[i];
+        own[i].prepare = cheap_prepare;
+        own[i].forward = cheap_forward;
+    }
+    const fa_op *families[80] = {own};
+    for (int i = 0; i < 78 && fa_op_table_f32.families[i]; i++) families[i + 1] = fa_op_table_f32.families[i];
+    const fa_op_table ops = {sizeof(float), families};
+    size_t again = 0, kept = 0;
+    int forward = 0, both = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        fa_graph *base = empty_graph();
+        int32_t x, w, out;
+        fa_graph *g = random_graph(base, seed, 3 + (int)(seed % 40), seed % 2, &x, &w, &out);
+        result a = {0}, b = {0};
+        run(g, seed, x, w, out, false, true, &a);
+        cheap_runs = 0;
+        run_by(&ops, g, seed, x, w, out, false, false, &b);
+        forward += cheap_runs;
+        b = (result){0};
+        cheap_runs = 0;
+        run_by(&ops, g, seed, x, w, out, false, true, &b);
+        both += cheap_runs;
+        ck_assert_mem_eq(a.out, b.out, sizeof a.out);
+        ck_assert_mem_eq(a.gx, b.gx, sizeof a.gx);
+        ck_assert_mem_eq(a.gw, b.gw, sizeof a.gw);
+        again += b.bytes;
+        kept += a.bytes;
+        fa_graph_destroy(g);
+        fa_graph_destroy(base);
+    }
+    ck_assert_int_gt(both, forward + 100);
+    ck_assert_uint_lt(again, kept);
+}
+END_TEST
+
 START_TEST(memory_is_shared_safely)
 {
     size_t shared = 0, kept = 0;
@@ -326,6 +391,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, memory_is_shared_safely);
     tcase_add_test(t, slopes_are_left_and_gradients_handed_on);
+    tcase_add_test(t, what_is_cheap_is_made_again);
     tcase_add_test(t, initialisers_vary);
     tcase_add_test(t, what_gives_its_shape_alone_is_not_run);
     tcase_add_test(t, unsupported_nodes_are_listed_at_once);
