@@ -109,10 +109,10 @@ int32_t score_argument(const struct argp_state *state, const char *argument)
 
 int32_t signatures_argument(const struct argp_state *state, const char *argument)
 {
-    static const char *const names[] = {"f32", "bf16", "int8"};
+    static const char *const names[] = {"int16", "f32", "int8"};
     for (int32_t i = 0; i < 3; i++)
         if (!strcmp(argument, names[i])) return i;
-    usage_error(state, "there are no signatures '%s' (there are: f32, bf16, int8)", argument);
+    usage_error(state, "there are no signatures '%s' (there are: int16, f32, int8)", argument);
 }
 
 void take_operand(const struct argp_state *state, operands *list, int most, const char *argument)

@@ -21,7 +21,7 @@ static const struct argp_option options[] = {
     {"output", KEY_OUTPUT, "NAME", 0, "The value that holds the class logits (default: the first output)", 1},
     {"batch", 'b', "N", 0, "Inputs per call (default 1)", 1},
     {"draw-cache", KEY_CACHE, "MB", 0, "Trace sketches, batch 1: memory of a scorer to keep draws ready in (default 0)", 1},
-    {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are held for couplings: f32, bf16 or int8 (default f32)", 1},
+    {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are read for couplings: int16, f32 or int8 (default int16)", 1},
     {"precision", KEY_PRECISION, "TYPE", 0, PRECISION_HELP, 1},
     {"threads", 't', "N", 0, "Threads, each with a scorer of its own (default 1)", 1},
     {"shape", KEY_SHAPE, "D,D,...", 0, "Shape of one input, e.g. 3,224,224 (default: as the model declares, open dimensions 1)", 1},

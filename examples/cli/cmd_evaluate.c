@@ -28,7 +28,7 @@ static const struct argp_option options[] = {
     {"confidence", KEY_CONFIDENCE, "C", 0, "Trace sketches: stop drawing once the verdict is settled with this probability (default: use every draw)", 2},
     {"alpha", KEY_ALPHA, "A", 0, "False positive rate to hold (default 0.05)", 2},
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 2},
-    {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are held for couplings: f32, bf16 or int8 (default f32)", 2},
+    {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are read for couplings: int16, f32 or int8 (default int16)", 2},
     {"precision", KEY_PRECISION, "TYPE", 0, PRECISION_HELP, 2},
     {"threads", 't', "N", 0, "Threads (default 1)", 2},
     {NULL, 0, NULL, 0, "Output:", 3},

@@ -7,10 +7,11 @@
 /** Scores inputs: one thread's arena over a shared sketch and model. Not for two threads at once; make one per thread. */
 typedef struct fa_scorer fa_scorer;
 
-/** How a scorer holds the references' signatures for its couplings, which read all of them for every input (or once for a few of a batch). Fewer bits are a copy beside the sketch. */
-#define FA_SIGNATURES_F32 0  /**< as the sketch has them; default */
-#define FA_SIGNATURES_BF16 1 /**< bfloat16: half of the memory traffic */
-#define FA_SIGNATURES_INT8 2 /**< 8-bit integers with a scale for each layer of each reference: a quarter */
+/** How the references' signatures are read for couplings, which read all of them for every input (or once for a few of a batch). Integers are a copy beside the sketch, which all its scorers share,
+ *  made by the first of them; their products with the input, in 16-bit integers too, are summed without rounding. */
+#define FA_SIGNATURES_INT16 0 /**< 16-bit integers with a scale for each layer of each reference; a coupling is wrong by 3e-6 to 9e-6 (root mean square). Default */
+#define FA_SIGNATURES_F32 1   /**< as the sketch has them: twice the memory traffic, no copy */
+#define FA_SIGNATURES_INT8 2  /**< 8-bit integers: half the traffic and the copy of FA_SIGNATURES_INT16, and 100 times its error */
 
 typedef struct fa_scorer_options {
     size_t struct_size; /**< sizeof(fa_scorer_options) of the caller */
@@ -32,8 +33,8 @@ typedef struct fa_scorer_options {
     int32_t threads;           /**< gradient sketches: threads that share the inputs of a batch, the calling one included (or calls of fa_context_options.parallel_for); each has memory as a
                                 *   scorer of max_batch / threads. They sleep between calls. The same bits for any number. 1 to 256, at most max_batch / 2; default 1. An
                                 *   output_gradient is called from all of them */
-    int32_t signatures;        /**< gradient sketches: FA_SIGNATURES_..., default FA_SIGNATURES_F32. What it changes is in docs/method.md; cone, span and residual take the sketch's own
-                                *   signatures for what references share among themselves. Threads share one copy */
+    int32_t signatures;        /**< gradient sketches: FA_SIGNATURES_..., default FA_SIGNATURES_INT16. What it changes is in docs/method.md; cone, span and residual take the sketch's own
+                                *   signatures for what references share among themselves */
 } fa_scorer_options;
 
 /** Fills in the defaults. @param size sizeof(fa_scorer_options) of the caller. */

@@ -40,7 +40,7 @@ fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const
     FA_CHECK(out);
     FA_TRY(fa_options_read("fa_scorer_options", &o, sizeof o, options));
     FA_TRY(fa_sketch_match(sketch->body, &model->network));
-    FA_TRY(fa_scorer_make(sketch, &model->network, &o, NULL, &s));
+    FA_TRY(fa_scorer_make(sketch, &model->network, &o, &s));
     fa_sketch_retain(sketch);
     s->model = fa_model_retain(model);
     *out = s;

@@ -33,6 +33,15 @@ bool fa_cpu_bf16(void)
 #endif
 }
 
+bool fa_cpu_vnni(void)
+{
+#if FA_HAVE_AVX2
+    return fa_cpu_avx512() && __builtin_cpu_supports("avx512vnni");
+#else
+    return false;
+#endif
+}
+
 bool fa_kernels_have(fa_isa isa)
 {
     /* A build without both libraries is the one that runs the same everywhere: it takes the reference operators. */

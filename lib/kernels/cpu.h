@@ -15,6 +15,7 @@
 bool fa_cpu_avx2(void);   /* AVX2 and FMA */
 bool fa_cpu_avx512(void); /* AVX-512 F, DQ, BW, VL */
 bool fa_cpu_bf16(void);   /* those and AVX-512 BF16 */
+bool fa_cpu_vnni(void);   /* those of fa_cpu_avx512() and AVX-512 VNNI */
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FA_HAVE_AVX2 1

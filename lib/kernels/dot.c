@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/dot.h"
 
-#include "base/half.h"
 #include "kernels/cpu.h"
 
 #include <fattr/context.h>
@@ -36,16 +35,6 @@ static inline plain_f load_some(const float *p, int64_t n)
     return v;
 }
 
-static inline plain_f widen_bf16(const uint16_t *p)
-{
-    return (plain_f){fa_float_from_bfloat16(p[0]), fa_float_from_bfloat16(p[1]), fa_float_from_bfloat16(p[2]), fa_float_from_bfloat16(p[3])};
-}
-
-static inline plain_f widen_i8(const int8_t *p)
-{
-    return (plain_f){p[0], p[1], p[2], p[3]};
-}
-
 static inline plain_f sum4(plain_f a, plain_f b, plain_f c, plain_f d)
 {
     return (plain_f){(a[0] + a[2]) + (a[1] + a[3]), (b[0] + b[2]) + (b[1] + b[3]), (c[0] + c[2]) + (c[1] + c[3]), (d[0] + d[2]) + (d[1] + d[3])};
@@ -69,8 +58,6 @@ static inline plain_f sum4(plain_f a, plain_f b, plain_f c, plain_f d)
 #define MASK_LOAD(p, n) load_some(p, n)
 #define ROWS 2
 #define SUM4(a, b, c, d) sum4(a, b, c, d)
-#define WIDEN_BF16(p) widen_bf16(p)
-#define WIDEN_I8(p) widen_i8(p)
 #include "kernels/dot_body.h"
 
 #if FA_HAVE_AVX2
@@ -85,8 +72,6 @@ FA_INLINE FA_AVX2 plain_f sum4_avx2(__m256 a, __m256 b, __m256 c, __m256 d)
 #include "kernels/vectors_avx2.h"
 #define ROWS 3
 #define SUM4(a, b, c, d) sum4_avx2((__m256)(a), (__m256)(b), (__m256)(c), (__m256)(d))
-#define WIDEN_BF16(p) ((vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
-#define WIDEN_I8(p) ((vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))))
 #define DOUBLES 4
 #define FMA_D(a, b, c) ((vd)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 #define SPLAT_D(x) ((vd)_mm256_set1_pd(x))
@@ -100,8 +85,6 @@ FA_INLINE TARGET __m256 halves(__m512 x)
 }
 #define ROWS FA_DOT_ROWS
 #define SUM4(a, b, c, d) sum4_avx2(halves((__m512)(a)), halves((__m512)(b)), halves((__m512)(c)), halves((__m512)(d)))
-#define WIDEN_BF16(p) ((vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
-#define WIDEN_I8(p) ((vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))))
 #define DOUBLES 8
 #define FMA_D(a, b, c) ((vd)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define SPLAT_D(x) ((vd)_mm512_set1_pd(x))

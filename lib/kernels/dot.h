@@ -17,9 +17,9 @@ typedef struct fa_dot_kernels {
     /* out[i * out_ld + q] += sum over layers l of weight[4 (n l + i) + q] * <one[i], four[q]> over the elements offset[l] ... offset[l + 1] - 1, in fp32, for n of 1 to `rows`.
      * What two more rows have there is fetched, for a call to come. Layers are added one by one: calls for some of them after the other give the bits of one call for all. */
     void (*weighted)(int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld);
-    /* The same with four rows of bfloat16, and of integers, which the weights scale. Both are widened to fp32 and lose nothing more. */
-    void (*weighted_bf16)(int n, const float *const *one, const uint16_t *const four[4], const uint16_t *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld);
-    void (*weighted_i8)(int n, const float *const *one, const int8_t *const four[4], const int8_t *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight, float *out, int64_t out_ld);
+    /* The sum of squares, in double, where that of no float under- or overflows, and x = a x. The same bits by every instruction set. */
+    double (*squares)(int64_t n, const float *x);
+    void (*scale)(int64_t n, double a, float *x);
     /* y [n] = sum over j < m of x[j] a[j * ld ...], n a multiple of 16. */
     void (*combine)(int64_t n, int64_t m, const float *a, int64_t ld, const float *x, float *y);
     /* A step of conjugate gradients among what is held (1) or not (0): weight += a direction, residual -= a held product. Returns the residual's square. n a multiple of 16. */

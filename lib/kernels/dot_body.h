@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Body of dot.c, included once per instruction set with NAME, LABEL, TARGET, FLOATS and DOUBLES (per vector), FMA_F, FMA_D, SPLAT_F, SPLAT_D,
- * MAX_F, MAX_I, MASK, MASK_OF, MASK_LOAD, ROWS (that `weighted` takes), SUM4 (of four vectors, a plain_f of their sums), WIDEN_BF16
- * and WIDEN_I8 (FLOATS numbers of fewer bits as a vf) defined; undefines them. */
+ * MAX_F, MAX_I, MASK, MASK_OF, MASK_LOAD, ROWS (that `weighted` takes) and SUM4 (of four vectors, a plain_f of their sums) defined; undefines them. */
 
 #define vf NAME(vf)
 #define vd NAME(vd)
 #define vi NAME(vi)
+#define vh NAME(vh)
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
+typedef float vh __attribute__((vector_size(4 * DOUBLES), aligned(4), may_alias)); /* as many floats as doubles */
 typedef int32_t vi __attribute__((vector_size(4 * FLOATS)));
 typedef double vd __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias));
 
@@ -14,40 +15,94 @@ typedef double vd __attribute__((vector_size(8 * DOUBLES), aligned(8), may_alias
 #define LOAD_D(p) (*(const vd *)(p))
 #define PANEL (16 / DOUBLES) /* vectors across a panel */
 
-TARGET FA_INLINE vf NAME(widen_some_bf16)(const uint16_t *p, int64_t n)
+/* `n` rows with four: a constant after inlining. */
+TARGET FA_INLINE void NAME(pairs)(const int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer,
+                                  const float *weight, float *out, int64_t out_ld)
 {
-    uint16_t all[FLOATS] = {0};
-    memcpy(all, p, (size_t)n * sizeof *p);
-    return WIDEN_BF16(all);
+    const float *f0 = four[0], *f1 = four[1], *f2 = four[2], *f3 = four[3];
+    const float *x[ROWS];
+    FA_UNROLL
+    for (int k = 0; k < n; k++) x[k] = one[k];
+#define STEP(load)                                                                                                                                \
+    do {                                                                                                                                                 \
+        const vf r0 = load(f0 + i), r1 = load(f1 + i), r2 = load(f2 + i), r3 = load(f3 + i);                                                             \
+        FA_UNROLL                                                                                                                                        \
+        for (int k = 0; k < n; k++) {                                                                                                                    \
+            const vf v = load(x[k] + i);                                                                                                                 \
+            s[k][0] = FMA_F(v, r0, s[k][0]);                                                                                                             \
+            s[k][1] = FMA_F(v, r1, s[k][1]);                                                                                                             \
+            s[k][2] = FMA_F(v, r2, s[k][2]);                                                                                                             \
+            s[k][3] = FMA_F(v, r3, s[k][3]);                                                                                                             \
+        }                                                                                                                                                \
+    } while (0)
+#define LOAD_SOME(p) MASK_LOAD(p, MASK_OF(end - i))
+    for (int32_t l = 0; l < n_layer; l++, weight += 4 * n) {
+        int64_t i = offset[l];
+        const int64_t end = offset[l + 1];
+        vf s[ROWS][4];
+        FA_UNROLL
+        for (int k = 0; k < n; k++) s[k][0] = s[k][1] = s[k][2] = s[k][3] = (vf){0};
+        for (; i + FLOATS <= end; i += FLOATS) {
+            if (n > 1) { /* a single row goes through all others in order, which the CPU foresees */
+                __builtin_prefetch(ahead[0] + i);
+                __builtin_prefetch(ahead[1] + i);
+            }
+            STEP(LOAD_F);
+        }
+        if (i < end) STEP(LOAD_SOME);
+        FA_UNROLL
+        for (int k = 0; k < n; k++) {
+            plain_f *to = (plain_f *)(out + k * out_ld);
+            *to += *(const plain_f *)(weight + 4 * k) * SUM4(s[k][0], s[k][1], s[k][2], s[k][3]);
+        }
+    }
+#undef LOAD_SOME
+#undef STEP
 }
 
-TARGET FA_INLINE vf NAME(widen_some_i8)(const int8_t *p, int64_t n)
+TARGET static void NAME(weighted)(int n, const float *const *one, const float *const four[4], const float *const ahead[2], const int64_t *offset, int32_t n_layer, const float *weight,
+                                  float *out, int64_t out_ld)
 {
-    int8_t all[FLOATS] = {0};
-    memcpy(all, p, (size_t)n * sizeof *p);
-    return WIDEN_I8(all);
+    switch (n) {
+    case 1: NAME(pairs)(1, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+    case 2: NAME(pairs)(2, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+#if ROWS > 2
+    case 3: NAME(pairs)(3, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+#endif
+#if ROWS > 3
+    case 4: NAME(pairs)(4, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+    case 5: NAME(pairs)(5, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+    case 6: NAME(pairs)(6, one, four, ahead, offset, n_layer, weight, out, out_ld); break;
+#endif
+    }
 }
 
-#define PAIRS NAME(pairs)
-#define WEIGHTED NAME(weighted)
-#define ELEMENT float
-#define WIDEN(p) LOAD_F(p)
-#define WIDEN_SOME(p, n) MASK_LOAD(p, MASK_OF(n))
-#include "kernels/dot_pairs.h"
+/* Sixteen sums whatever the vectors. Squares of floats are exact in double, so it does not matter who fuses them. */
+TARGET static double NAME(squares)(int64_t n, const float *x)
+{
+    double sum[16];
+    vd s[PANEL] = {{0}};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        FA_UNROLL
+        for (int k = 0; k < PANEL; k++) {
+            const vd v = __builtin_convertvector(*(const vh *)(x + i + k * DOUBLES), vd);
+            s[k] += v * v;
+        }
+    }
+    memcpy(sum, s, sizeof sum);
+    for (; i < n; i++) sum[i % 16] += (double)x[i] * x[i];
+    for (int h = 8; h > 0; h /= 2)
+        for (int e = 0; e < h; e++) sum[e] += sum[e + h];
+    return sum[0];
+}
 
-#define PAIRS NAME(pairs_bf16)
-#define WEIGHTED NAME(weighted_bf16)
-#define ELEMENT uint16_t
-#define WIDEN(p) WIDEN_BF16(p)
-#define WIDEN_SOME(p, n) NAME(widen_some_bf16)(p, n)
-#include "kernels/dot_pairs.h"
-
-#define PAIRS NAME(pairs_i8)
-#define WEIGHTED NAME(weighted_i8)
-#define ELEMENT int8_t
-#define WIDEN(p) WIDEN_I8(p)
-#define WIDEN_SOME(p, n) NAME(widen_some_i8)(p, n)
-#include "kernels/dot_pairs.h"
+TARGET static void NAME(scale)(int64_t n, double a, float *x)
+{
+    int64_t i = 0;
+    for (; i + DOUBLES <= n; i += DOUBLES) *(vh *)(x + i) = __builtin_convertvector(__builtin_convertvector(*(const vh *)(x + i), vd) * SPLAT_D(a), vh);
+    for (; i < n; i++) x[i] = (float)(x[i] * a);
+}
 
 /* `v` vectors of the sum, even and odd rows apart, so that enough additions overlap. */
 TARGET FA_INLINE void NAME(columns)(const int v, int64_t m, const float *a, int64_t ld, const float *x, float *y)
@@ -253,8 +308,8 @@ static const fa_dot_kernels NAME(table) = {
     .name = LABEL,
     .rows = ROWS,
     .weighted = NAME(weighted),
-    .weighted_bf16 = NAME(weighted_bf16),
-    .weighted_i8 = NAME(weighted_i8),
+    .squares = NAME(squares),
+    .scale = NAME(scale),
     .combine = NAME(combine),
     .conjugate = NAME(conjugate),
     .add4 = NAME(add4),
@@ -268,12 +323,11 @@ static const fa_dot_kernels NAME(table) = {
 #undef vf
 #undef vd
 #undef vi
+#undef vh
 #undef LOAD_F
 #undef LOAD_D
 #undef PANEL
 #undef ROWS
-#undef WIDEN_BF16
-#undef WIDEN_I8
 #undef SUM4
 #undef DOUBLES
 #undef FMA_D

@@ -6,6 +6,7 @@
 #include "score/conformal.h"
 #include "score/judge.h"
 
+#include <fattr/score.h>
 #include <string.h>
 
 #define TRACE_BATCH 16 /* traces that a judge takes at a time */
@@ -50,7 +51,8 @@ fa_status fa_calibrate(fa_crew *crew, fa_sketch *s, const fa_array *inputs, int6
     work w = {.crew = crew, .sketch = s, .inputs = inputs, .judge = fa_new_array(c, (size_t)crew->threads, sizeof *w.judge)};
     fa_status status = w.judge ? fa_sketch_new_calibration(s, n) : FA_ERR_MEMORY;
     for (int32_t t = 0; t < crew->threads && status == FA_OK; t++)
-        status = fa_judge_create(c, s->body, c->kernels, crew->batch, fa_body_scores(s->body), &w.judge[t]);
+        if ((status = fa_judge_create(c, s->body, c->kernels, crew->batch, fa_body_scores(s->body), &w.judge[t])) == FA_OK)
+            status = fa_judge_read(w.judge[t], FA_SIGNATURES_INT16); /* as a scorer will by default */
     if (status == FA_OK)
         status = fa_waves_run(&(fa_waves){.pool = crew->pool, .n = n, .batch = crew->batch, .stage = "calibration", .progress = &crew->progress,
                                           .user = &w, .chunk = chunk}, c);

@@ -3,12 +3,15 @@
 
 #include "base/context.h"
 #include "base/error.h"
+#include "score/couplings_fixed.h"
 #include "score/judge.h"
 #include "score/scorer.h"
 #include "score/trace_build.h"
 #include "sketch/file.h"
 #include "sketch/fit.h"
 #include "sketch/project.h"
+
+#include <fattr/score.h>
 
 /*
  * What a build will take: the sizes of the stages, from the functions beside the code that allocates, and those of passes and solvers by making
@@ -68,7 +71,9 @@ static size_t build_bytes(const sizing *z)
     int64_t m = r->calibration ? r->calibration->n : 0;
     size_t signing = fa_sketch_bytes(&z->body, refs->n, m) + fa_projector_bytes(program, &z->body, z->pass) +
         t * fa_extract_scratch(program, &z->body, z->pass);
-    size_t judging = m ? t * (fa_judge_bytes(&z->body, refs->n, z->batch, 0) + z->scores_bytes) : 0;
+    const fa_space space = fa_body_space(&z->body);
+    size_t integers = fa_couplings_fixed_scratch(&space, fa_fixed_kernels_for(FA_KERNELS_FAST), z->batch);
+    size_t judging = m ? t * (fa_judge_bytes(&z->body, refs->n, z->batch, 0) + integers + z->scores_bytes) : 0;
     return base + most(most(predicting, summing), most(projecting, signing + judging));
 }
 
@@ -112,6 +117,7 @@ static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs
     out->scorer_bytes = fa_context_memory_used(counter) + fa_projector_bytes(program, &z->body, single) +
         fa_extract_scratch(program, &z->body, single) +
                         z->scores_bytes + fa_scorer_bytes(&z->body, r->references->n, r->network->n_input, 1);
+    if (!m) out->scorer_bytes += fa_fixed_bytes(z->body.n_layer, z->body.offset, r->references->n, FA_SIGNATURES_INT16);
     fa_pass_destroy(single);
     return FA_OK;
 }

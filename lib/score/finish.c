@@ -27,13 +27,13 @@ fa_scores_setup fa_body_scores_setup(const fa_sketch_body *b, int32_t kernels, u
 }
 
 /* Unit blocks and shares from raw ones. */
-static fa_status normalise(fa_sketch_body *b, int64_t *signals)
+static fa_status normalise(fa_sketch_body *b, const fa_dot_kernels *kernels, int64_t *signals)
 {
     fa_space space = fa_body_space(b);
     int64_t length = b->offset[b->n_layer];
     *signals = 0;
     for (int64_t i = 0; i < b->n_reference; i++) {
-        int32_t kind = fa_space_normalise(&space, b->blocks + i * length, b->share + i * b->n_layer);
+        int32_t kind = fa_space_normalise(&space, kernels, b->blocks + i * length, b->share + i * b->n_layer);
         if (kind == FA_ROW_NOT_FINITE)
             return fa_fail(FA_ERR_NOT_FINITE, "reference %lld: the model's %s are not finite", (long long)b->id[i], b->trace ? "losses" : "gradients");
         *signals += kind == FA_ROW_SIGNAL;
@@ -48,7 +48,7 @@ fa_status fa_body_derive(fa_sketch_body *b, int32_t kernels)
     if (b->trace) {
         int64_t signals;
         fa_trace_sign_references(b);
-        FA_TRY(normalise(b, &signals));
+        FA_TRY(normalise(b, fa_dot_kernels_for(kernels), &signals));
     } else {
         fa_space_tau(&space, b->n_reference, b->share, b->tau);
     }
@@ -60,7 +60,7 @@ fa_status fa_body_finish(fa_sketch_body *b, int32_t kernels, fa_pool *pool)
 {
     fa_space space = fa_body_space(b);
     int64_t signals;
-    FA_TRY(normalise(b, &signals));
+    FA_TRY(normalise(b, fa_dot_kernels_for(kernels), &signals));
     if (!signals) {
         if (b->trace) return fa_fail(FA_ERR_NO_SIGNAL, "no reference's loss changes over the draws: lower gamma or raise step_size");
         return fa_fail(FA_ERR_NO_SIGNAL, "no reference has a gradient in any of the tapped layers");

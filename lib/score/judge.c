@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "score/judge.h"
 
+#include "base/context.h"
 #include "base/error.h"
+#include "score/couplings_fixed.h"
 #include "sketch/trace.h"
 
+#include <fattr/score.h>
 #include <string.h>
 
 /* Floats of the arrays that follow the struct, in their order there. */
@@ -37,6 +40,7 @@ void fa_judge_destroy(fa_judge *j)
 {
     if (!j) return;
     fa_scores_destroy(j->scores);
+    fa_delete(j->context, j->fixed_scratch);
     fa_delete(j->context, j->blocks);
     fa_delete(j->context, j);
 }
@@ -65,6 +69,20 @@ fa_status fa_judge_create(fa_context *context, const fa_sketch_body *b, int32_t 
     return FA_OK;
 }
 
+fa_status fa_judge_read(fa_judge *j, int32_t signatures)
+{
+    if (signatures == FA_SIGNATURES_F32) return FA_OK;
+    j->fixed = fa_fixed_kernels_for(j->context->kernels);
+    j->fixed_scratch = fa_new(j->context, fa_couplings_fixed_scratch(&j->space, j->fixed, j->batch));
+    return j->fixed_scratch ? fa_body_fixed((fa_sketch_body *)(uintptr_t)j->body, signatures, &j->references.fixed) : FA_ERR_MEMORY;
+}
+
+static void couple(fa_judge *j, const fa_rows *x, const fa_rows *r, float *out)
+{
+    if (r->fixed) fa_couplings_fixed(&j->space, j->fixed, x, r, out, j->body->n_reference, j->fixed_scratch);
+    else fa_space_couplings(&j->space, j->kernels, x, r, out, j->body->n_reference, j->scratch);
+}
+
 void fa_judge_sign_losses(fa_judge *j, int64_t n)
 {
     fa_trace_sign(j->body, n, j->blocks, j->blocks, j->mean, j->deviation);
@@ -80,7 +98,7 @@ static void couple_parts(fa_judge *j, const fa_rows *rows)
         one.n = 1;
         one.pick = &i;
         part.n = fa_scores_part(j->scores, j->predicted[i], &part.pick);
-        fa_space_couplings(&j->space, j->kernels, &one, &part, j->part, n, j->scratch);
+        couple(j, &one, &part, j->part);
         memset(c, 0, (size_t)n * sizeof *c);
         for (int64_t e = 0; e < part.n; e++) c[part.pick[e]] = j->part[e];
     }
@@ -91,12 +109,12 @@ fa_status fa_judge_couple(fa_judge *j, int64_t first, int64_t n)
     const fa_sketch_body *b = j->body;
     int64_t length = b->offset[b->n_layer];
     for (int64_t i = 0; i < n; i++)
-        if (fa_space_normalise(&j->space, j->blocks + i * length, j->share + i * b->n_layer) == FA_ROW_NOT_FINITE)
+        if (fa_space_normalise(&j->space, j->kernels, j->blocks + i * length, j->share + i * b->n_layer) == FA_ROW_NOT_FINITE)
             return fa_fail(FA_ERR_NOT_FINITE, "input %lld: the model's %s are not finite", (long long)(first + i), b->trace ? "losses" : "gradients");
     fa_space_tau(&j->space, n, j->share, j->tau);
     fa_rows rows = {.n = n, .block = j->blocks, .share = j->share, .tau = j->tau};
     if (b->options.subset) couple_parts(j, &rows);
-    else fa_space_couplings(&j->space, j->kernels, &rows, &j->references, j->couplings, b->n_reference, j->scratch);
+    else couple(j, &rows, &j->references, j->couplings);
     if (j->concordance) {
         fa_trace_rows x = {.rows = rows, .mean = j->mean, .deviation = j->deviation}, r = fa_body_trace_rows(b);
         fa_concordance(&j->space, j->kernels, &x, &r, j->concordance, b->n_reference, j->scratch);

@@ -2,6 +2,7 @@
 #ifndef FA_SCORE_JUDGE_H
 #define FA_SCORE_JUDGE_H
 
+#include "kernels/fixed.h"
 #include "score/finish.h"
 
 /* From raw blocks of a batch (of a trace sketch: from losses) to couplings and scores: what scoring and calibration share. One thread's; allocates when
@@ -19,6 +20,8 @@ typedef struct fa_judge {
     float *tau;       /* [batch] 0 for an input without signal */
     float *couplings; /* [batch, n_reference]; with a subset 0 outside it */
     float *scratch;
+    const fa_fixed_kernels *fixed; /* with references in fixed point, and */
+    void *fixed_scratch;           /*   their scratch memory */
     float *mean, *deviation; /* [batch, n_layer] of traces */
     float *concordance;      /* [batch, n_reference]; NULL unless one of its scores is wanted */
     float *part;             /* [n_reference] with a subset: the couplings of its members */
@@ -29,6 +32,9 @@ typedef struct fa_judge {
 fa_status fa_judge_create(fa_context *context, const fa_sketch_body *body, int32_t kernels, int64_t batch, uint32_t want, fa_judge **out);
 void fa_judge_destroy(fa_judge *judge);
 size_t fa_judge_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t batch, uint32_t want); /* beside its fa_scores */
+
+/* From now on couplings read the references as `signatures` says, FA_SIGNATURES_... of a gradient sketch; the sketch's own floats until then. */
+fa_status fa_judge_read(fa_judge *judge, int32_t signatures);
 
 /* Trace sketches: the first `n` rows of `blocks` hold losses [n, draws]; makes raw blocks of them. */
 void fa_judge_sign_losses(fa_judge *judge, int64_t n);

@@ -3,7 +3,7 @@
 
 #include "base/context.h"
 #include "base/error.h"
-#include "score/compact.h"
+#include "score/couplings_fixed.h"
 
 #define CHEAP (FA_WANT(FA_SCORE_MEAN) | FA_WANT(FA_SCORE_CLASS) | FA_WANT(FA_SCORE_TOPK))
 
@@ -21,7 +21,9 @@ size_t fa_scorer_bytes(const fa_sketch_body *b, int64_t n_reference, int32_t n_i
 {
     size_t n = (size_t)batch;
     size_t plans = FA_SCORER_PLANS * (sizeof(fa_scorer_plan) + sizeof(uint64_t)) + (FA_SCORER_PLANS + 1) * (size_t)n_input * FA_MAX_DIMS * sizeof(int64_t) + 5 * FA_ALIGN;
-    return sizeof(fa_scorer) + plans + (size_t)(n_input + FA_ASIDES) * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
+    const fa_space space = fa_body_space(b);
+    size_t fixed = b->trace ? 0 : fa_couplings_fixed_scratch(&space, fa_fixed_kernels_for(FA_KERNELS_FAST), batch);
+    return sizeof(fa_scorer) + plans + fixed + (size_t)(n_input + FA_ASIDES) * sizeof(fa_array) + n * (sizeof(int64_t) + sizeof(float) + (size_t)n_reference * sizeof(float)) +
            (b->trace ? n * ((size_t)b->offset[b->n_layer] * sizeof(float) + sizeof(float) + sizeof(int64_t) + sizeof(fa_result)) + 4 * FA_ALIGN : 0) +
            5 * FA_ALIGN + fa_judge_bytes(b, n_reference, batch, 0);
 }
@@ -33,7 +35,6 @@ void fa_scorer_free(fa_scorer *s)
     fa_team_end(s);
     fa_scorer_plans_end(s);
     fa_levels_end(&s->levels);
-    fa_compact_destroy(c, s->compact);
     fa_program_destroy(s->varied);
     fa_delete(c, s->loss);
     fa_delete(c, s->column);
@@ -86,7 +87,7 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
     if (!(o->confidence >= 0 && o->confidence < 1)) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: %g is not between 0 and 1", o->confidence);
     if (o->confidence > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.confidence: a gradient sketch has no draws to stop before");
     if (o->draw_cache_bytes > 0 && !sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.draw_cache_bytes: a gradient sketch has no draws to keep");
-    if (o->signatures < FA_SIGNATURES_F32 || o->signatures > FA_SIGNATURES_INT8)
+    if (o->signatures < FA_SIGNATURES_INT16 || o->signatures > FA_SIGNATURES_INT8)
         return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.signatures: %d is none of FA_SIGNATURES_...", o->signatures);
     if (o->signatures && sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.signatures: a trace sketch has its signatures as they are");
     const bool host = sketch->body->options.loss == FA_LOSS_HOST;
@@ -118,7 +119,7 @@ static fa_status fill(fa_scorer *s)
     if (b->trace) FA_TRY(fa_trace_program(s->network, b->trace, &s->varied));
     FA_TRY(fa_scorer_plans_begin(s));
     FA_TRY(fa_levels_begin(&s->levels, s->sketch, s->options.max_batch, s->want, s->options.score, s->options.alpha, s->options.confidence));
-    if (s->compact || s->shared) fa_scorer_whole(s)->judge->references.compact = s->shared ? s->shared : s->compact;
+    if (!b->trace) FA_TRY(fa_judge_read(fa_scorer_whole(s)->judge, s->options.signatures));
     FA_TRY(fill_trace(s));
     s->inputs = fa_new_array(s->context, (size_t)(b->n_input + FA_ASIDES), sizeof *s->inputs);
     s->predicted = fa_new_array(s->context, n, sizeof *s->predicted);
@@ -132,18 +133,15 @@ static fa_status fill(fa_scorer *s)
     return FA_OK;
 }
 
-fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, const fa_compact *shared, fa_scorer **out)
+fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out)
 {
     fa_scorer_options o = *options;
     FA_TRY(check_options(sketch, &o));
     fa_scorer *s = fa_new(sketch->context, sizeof *s);
     if (!s) return FA_ERR_MEMORY;
-    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o), .shared = shared,
+    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o),
                      .smallest = o.max_batch - o.max_batch / 4, .timing = {.struct_size = sizeof s->timing}};
-    const fa_space space = fa_body_space(sketch->body);
-    const fa_rows rows = fa_body_rows(sketch->body);
-    fa_status status = o.signatures && !shared ? fa_compact_create(s->context, &space, &rows, o.signatures, &s->compact) : FA_OK;
-    if (status == FA_OK) status = o.threads > 1 ? fa_team_begin(s) : fill(s);
+    fa_status status = o.threads > 1 ? fa_team_begin(s) : fill(s);
     if (status != FA_OK) {
         fa_scorer_free(s);
         return status;

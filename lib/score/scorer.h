@@ -35,8 +35,6 @@ struct fa_scorer {
     const fa_network *network;
     fa_scorer_options options; /* defaults filled in */
     uint32_t want;
-    fa_compact *compact;      /* the references' signatures in fewer bits; NULL with FA_SIGNATURES_F32 */
-    const fa_compact *shared; /* the same, of the scorer that this one works for */
     int64_t smallest; /* at least 2; fewer go one by one: a batch costs what it costs, full or not, and an input of a full one about as much as a single one */
     fa_lru shapes;           /* of the inputs of each plan */
     fa_scorer_plan *plan;    /* [shapes.slots] */
@@ -64,9 +62,8 @@ static inline const fa_level *fa_scorer_whole(const fa_scorer *s)
     return &s->levels.level[s->levels.n - 1];
 }
 
-/* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). `shared`: signatures in the format of the options that
- * another scorer holds and outlives this one with, or NULL. */
-fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, const fa_compact *shared, fa_scorer **out);
+/* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). */
+fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out);
 void fa_scorer_free(fa_scorer *scorer);
 
 /* scorer_plan.c. Makes the plan for the references' shape. */

@@ -17,31 +17,20 @@ int64_t fa_space_signature_length(const fa_space *s)
     return s->offset[s->n_layer] * (s->blocks == FA_BLOCKS_BOTH ? 2 : 1);
 }
 
-/* In double, where the square of no float under- or overflows. */
-static double squares(const float *x, int64_t n)
+int32_t fa_space_normalise(const fa_space *s, const fa_dot_kernels *k, float *block, float *share)
 {
-    double s[4] = {0, 0, 0, 0};
-    int64_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (int e = 0; e < 4; e++) s[e] += (double)x[i + e] * x[i + e];
-    for (; i < n; i++) s[0] += (double)x[i] * x[i];
-    return (s[0] + s[1]) + (s[2] + s[3]);
-}
-
-int32_t fa_space_normalise(const fa_space *s, float *block, float *share)
-{
-    double whole = squares(block, s->offset[s->n_layer]);
+    double whole = 0;
+    for (int32_t l = 0; l < s->n_layer; l++) whole += k->squares(s->offset[l + 1] - s->offset[l], block + s->offset[l]);
     if (!(whole <= DBL_MAX)) return FA_ROW_NOT_FINITE;
     whole = sqrt(whole);
     for (int32_t l = 0; l < s->n_layer; l++) {
-        int64_t first = s->offset[l], end = s->offset[l + 1];
-        double norm = sqrt(squares(block + first, end - first));
+        const int64_t first = s->offset[l], n = s->offset[l + 1] - first;
+        const double norm = sqrt(k->squares(n, block + first));
         share[l] = 0;
         if (!(norm > 0)) continue;
         /* A share too small for a float still says that the layer has a block. */
         share[l] = fmaxf((float)(norm / whole), FLT_MIN);
-        double scale = 1 / norm;
-        for (int64_t i = first; i < end; i++) block[i] = (float)(block[i] * scale);
+        k->scale(n, 1 / norm, block + first);
     }
     return whole > 0 ? FA_ROW_SIGNAL : FA_ROW_ZERO;
 }

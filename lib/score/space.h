@@ -4,6 +4,7 @@
 
 #include "base/pool.h"
 #include "kernels/dot.h"
+#include "sketch/fixed.h"
 
 /*
  * The geometry of signatures. A signature is kept as its layers' blocks, each at unit length, with the share each had of the length of all
@@ -19,21 +20,13 @@ typedef struct fa_space {
     const int64_t *offset; /* [n_layer + 1]: block l is elements offset[l] ... offset[l + 1] - 1 of a row */
 } fa_space;
 
-/* Blocks in fewer bits (score/compact.h). */
-typedef struct fa_compact {
-    int32_t format;        /* FA_SIGNATURES_..., not FA_SIGNATURES_F32 */
-    const uint16_t *bf16;  /* [n, offset[n_layer]] */
-    const int8_t *i8;      /* [n, offset[n_layer]] */
-    const float *scale;    /* [n, n_layer] what the integers of a block are multiplied by */
-} fa_compact;
-
 /* Signatures as fa_space_normalise() leaves them. */
 typedef struct fa_rows {
     int64_t n;
     const float *block; /* [n, offset[n_layer]] */
     const float *share; /* [n, n_layer]; > 0 exactly where the block is nonzero */
     const float *tau;   /* [n] 1 / sqrt(nonzero blocks), or 0: from fa_space_tau() */
-    const fa_compact *compact; /* what fa_space_couplings() reads instead of `block` where these are the references; NULL: `block` */
+    const fa_fixed *fixed; /* what couplings with these references read instead of `block`; NULL: `block` */
     const int64_t *pick; /* [n] which rows these are, for fa_space_couplings(); NULL: the first n */
 } fa_rows;
 
@@ -41,12 +34,18 @@ typedef struct fa_rows {
 #define FA_ROW_SIGNAL 1
 #define FA_ROW_NOT_FINITE (-1)
 
-/* Brings a row of raw blocks to unit blocks and shares, in place. Norms are taken in double, so a row scaled by 1e-30 gives the same result. */
-int32_t fa_space_normalise(const fa_space *space, float *block, float *share);
+/* Brings a row of raw blocks to unit blocks and shares, in place. Norms are taken in double, so a row scaled by 1e-30 gives the same result; the same bits by any kernels. */
+int32_t fa_space_normalise(const fa_space *space, const fa_dot_kernels *kernels, float *block, float *share);
 
 void fa_space_tau(const fa_space *space, int64_t n, const float *share, float *tau);
 
 int64_t fa_space_signature_length(const fa_space *space);
+
+/* How much plain and layer-unit blocks count. */
+void fa_space_mixture(const fa_space *space, float *plain, float *unit);
+
+/* Rounding may carry a cosine past 1, a little: back to 1, or -1. */
+void fa_space_bound(int64_t n, int64_t columns, float *couplings, int64_t ld);
 
 /* out[i * out_ld + j] = coupling of x's row i with r's row j: the same bits for any x->n. `scratch`: fa_space_scratch() bytes. */
 size_t fa_space_scratch(const fa_space *space);

@@ -50,7 +50,7 @@ fa_status fa_team_begin(fa_scorer *s)
     o.max_batch = (s->options.max_batch + t->threads - 1) / t->threads;
     o.threads = 1;
     if (!s->sketch->n_calibration) o.alpha = 0; /* filled in, where one that is given is refused */
-    for (int32_t i = 0; i < t->threads; i++) FA_TRY(fa_scorer_make(s->sketch, s->network, &o, s->compact, &t->member[i].scorer));
+    for (int32_t i = 0; i < t->threads; i++) FA_TRY(fa_scorer_make(s->sketch, s->network, &o, &t->member[i].scorer));
     s->flops_forward = t->member[0].scorer->flops_forward;
     s->flops_score = t->member[0].scorer->flops_score;
     return FA_OK;

@@ -2,12 +2,17 @@
 #include "sketch/sketch.h"
 
 #include "base/error.h"
+#include "sketch/fixed.h"
 #include "sketch/trace.h"
+
+#include <fattr/score.h>
 
 static void body_release(fa_sketch_body *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->references, 1, memory_order_acq_rel) > 1) return;
     fa_context *context = b->arena.context;
+    fa_fixed_destroy(atomic_load_explicit(&b->int16, memory_order_relaxed));
+    fa_fixed_destroy(atomic_load_explicit(&b->int8, memory_order_relaxed));
     fa_arena_clear(&b->arena);
     fa_delete(context, b);
 }
@@ -120,7 +125,8 @@ size_t fa_sketch_bytes(const fa_sketch_body *b, int64_t n_reference, int64_t n_c
     if (!b->trace) count(&t, layers, sizeof(fa_sketch_layer));
     count(&t, layers + 1, sizeof(int64_t));
     if (b->trace) fa_trace_sizes(b, count, &t);
+    size_t fixed = !b->trace && n_calibration ? fa_fixed_bytes(b->n_layer, b->offset, n_reference, FA_SIGNATURES_INT16) : 0;
     size_t traces = b->trace ? (size_t)(n_calibration * b->offset[layers]) * sizeof(float) : 0;
-    return traces + t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) +
+    return traces + fixed + t.large + (t.small / chunk + 1) * (chunk + 2 * FA_ALIGN) + (size_t)n_calibration * FA_SCORE_COUNT * sizeof(double) + sizeof(fa_sketch) +
            sizeof(fa_sketch_body) + 3 * FA_ALIGN;
 }

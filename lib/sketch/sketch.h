@@ -51,6 +51,7 @@ typedef struct fa_sketch_body {
     int64_t *id, *predicted, *label; /* [n_reference]; label -1 when unknown */
     float *gram;                  /* [n_reference, n_reference] couplings among the references, 1 (or 0 without signal) on the diagonal; NULL beyond FA_GRAM_MOST */
     float *factor;                /* lower Cholesky factor of gram + ridge I, row-major; not stored; NULL beyond FA_GRAM_MOST */
+    _Atomic(struct fa_fixed *) int16, int8; /* fa_body_fixed() */
     struct fa_sketch_trace *trace; /* sketch/trace.h; NULL in a gradient sketch. With it `layer` is NULL and n_layer counts chains */
 } fa_sketch_body;
 
@@ -84,7 +85,7 @@ fa_status fa_sketch_body_new_references(fa_sketch_body *body);
 /* Numbers of the moment that a side (0: in, 1: out) of a layer has when moments are kept: 0 for one with a random projection. */
 int64_t fa_layer_moment(const fa_sketch_layer *layer, int side);
 
-/* Bytes of the context that a sketch of these dimensions holds, without its layers' names. */
+/* Bytes of the context that a sketch of these dimensions holds once built, without its layers' names; calibration leaves it with its references in fixed point. */
 size_t fa_sketch_bytes(const fa_sketch_body *body, int64_t n_reference, int64_t n_calibration);
 
 #endif

@@ -290,6 +290,7 @@ START_TEST(couplings_are_cosines_of_gradients)
         fa_scorer *scorer;
         fa_scorer_options o;
         fa_scorer_options_init(&o, sizeof o);
+        o.signatures = FA_SIGNATURES_F32;
         o.max_batch = N + 1;
         OK(build(&b, cases[c].loss, NULL, &model, &sketch));
         OK(fa_scorer_create(sketch, model, &o, &scorer));

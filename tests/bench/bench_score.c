@@ -3,7 +3,7 @@
 #include "bench.h"
 #include "kernels/normal.h"
 #include "score/cholesky.h"
-#include "score/compact.h"
+#include "score/couplings_fixed.h"
 #include "score/scores.h"
 #include "score/space.h"
 #include "score/span.h"
@@ -56,21 +56,29 @@ typedef struct bench {
     const fa_dot_kernels *kernels;
     fa_rows x, r;
     fa_scores *scores;
+    const fa_fixed_kernels *fixed;
     float *gram, *factor, *c, *w, scratch[32 * LAYERS];
+    void *fixed_scratch;
     int64_t at;
     double active;
 } bench;
+
+static void couple(bench *b, const fa_rows *x, float *out)
+{
+    if (b->r.fixed) fa_couplings_fixed(&b->space, b->fixed, x, &b->r, out, b->r.n, b->fixed_scratch);
+    else fa_space_couplings(&b->space, b->kernels, x, &b->r, out, b->r.n, b->scratch);
+}
 
 static void single(bench *b)
 {
     fa_rows row = {1, b->x.block + b->at % INPUTS * D, b->x.share + b->at % INPUTS * LAYERS, b->x.tau + b->at % INPUTS};
     b->at++;
-    fa_space_couplings(&b->space, b->kernels, &row, &b->r, b->w, b->r.n, b->scratch);
+    couple(b, &row, b->w);
 }
 
 static void batch(bench *b)
 {
-    fa_space_couplings(&b->space, b->kernels, &b->x, &b->r, b->c, b->r.n, b->scratch);
+    couple(b, &b->x, b->c);
 }
 
 static void score(bench *b, uint32_t want)
@@ -119,7 +127,7 @@ static fa_rows normalised(const fa_space *space, uint64_t stream, int64_t n)
 {
     float *block = memory(sizeof(float) * (size_t)n * D), *share = memory(sizeof(float) * (size_t)n * LAYERS), *tau = memory(sizeof(float) * (size_t)n);
     signatures(stream, n, block);
-    for (int64_t i = 0; i < n; i++) fa_space_normalise(space, block + i * D, share + i * LAYERS);
+    for (int64_t i = 0; i < n; i++) fa_space_normalise(space, fa_dot_kernels_for(FA_KERNELS_FAST), block + i * D, share + i * LAYERS);
     fa_space_tau(space, n, share, tau);
     return (fa_rows){n, block, share, tau, NULL};
 }
@@ -134,6 +142,8 @@ static void run(fa_context *context, int32_t kernels, int64_t n)
     for (int64_t j = 0; j < n; j++) predicted[j] = j % CLASSES;
     b.x = normalised(&b.space, 1, INPUTS);
     b.r = normalised(&b.space, 2, n);
+    b.fixed = fa_fixed_kernels_for(kernels);
+    b.fixed_scratch = memory(fa_couplings_fixed_scratch(&b.space, b.fixed, INPUTS));
     b.gram = memory(square);
     b.factor = memory(square);
     b.c = memory(sizeof(float) * (size_t)(INPUTS * n));
@@ -154,18 +164,18 @@ static void run(fa_context *context, int32_t kernels, int64_t n)
     measure("span", span, &b, runs, 1);
     measure("averages", averages, &b, runs, 1);
     measure("cholesky", cholesky, &b, 3, 1);
-    for (int32_t format = FA_SIGNATURES_BF16; format <= FA_SIGNATURES_INT8; format++) {
-        fa_compact *bits;
-        need(fa_compact_create(context, &b.space, &b.r, format, &bits));
-        b.r.compact = bits;
-        measure(format == FA_SIGNATURES_BF16 ? "couplings_bf16" : "couplings_int8", single, &b, runs, 1);
-        measure(format == FA_SIGNATURES_BF16 ? "couplings_bf16_batch32" : "couplings_int8_batch32", batch, &b, runs / INPUTS, INPUTS);
-        b.r.compact = NULL;
-        fa_compact_destroy(context, bits);
+    for (int i = 0; i < 2; i++) {
+        fa_fixed *bits;
+        need(fa_fixed_create(context, LAYERS, offset, n, b.r.block, b.r.share, b.r.tau, i ? FA_SIGNATURES_INT8 : FA_SIGNATURES_INT16, &bits));
+        b.r.fixed = bits;
+        measure(i ? "couplings_int8" : "couplings_int16", single, &b, runs, 1);
+        measure(i ? "couplings_int8_batch32" : "couplings_int16_batch32", batch, &b, runs / INPUTS, INPUTS);
+        b.r.fixed = NULL;
+        fa_fixed_destroy(bits);
     }
     printf(", \"gram_us\": %.1f}\n", gram_us);
     fa_scores_destroy(b.scores);
-    const void *used[] = {predicted, b.x.block, b.x.share, b.x.tau, b.r.block, b.r.share, b.r.tau, b.gram, b.factor, b.c, b.w};
+    const void *used[] = {predicted, b.x.block, b.x.share, b.x.tau, b.r.block, b.r.share, b.r.tau, b.gram, b.factor, b.c, b.w, b.fixed_scratch};
     for (size_t i = 0; i < sizeof used / sizeof used[0]; i++) free((void *)(uintptr_t)used[i]);
 }
 

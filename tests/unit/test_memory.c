@@ -88,6 +88,9 @@ START_TEST(scorers_hold_their_passes_once)
     OK(fa_refset_create(context, &(fa_array){pixels, (int64_t[]){REFERENCES, 1, 28, 28}, 4, FA_FLOAT32, NULL}, 1, NULL, &references));
     OK(fa_sketch_build(model, references, NULL, NULL, &sketch));
     const fa_plan_memory one = planned(models[0], 1, true), many = planned(models[0], 32, true);
+    fa_scorer *first; /* what scorers share comes with it and stays */
+    OK(fa_scorer_create(sketch, model, NULL, &first));
+    fa_scorer_destroy(first);
     const size_t single = scorer_bytes(sketch, model, context, 1), batch = scorer_bytes(sketch, model, context, 32);
     ck_assert_msg(3 * batch <= 4 * many.live, "%zu bytes for %zu", batch, many.live);
     ck_assert_uint_lt(single, one.whole + 1000000);

@@ -173,14 +173,14 @@ START_TEST(same_bits)
 }
 END_TEST
 
-/* Signatures in fewer bits, of which threads share one copy: near those in full, with the same bits for any number of threads. */
+/* Signatures as floats and in fewer bits: near those in 16 bits, with the same bits for any number of threads. */
 START_TEST(signatures)
 {
     bench b = open_bench(context, false);
     fa_scorer *whole = scorer_of(&b, N, 1), *few[2];
     fa_result x[N], y[N];
     OK(score(&b, whole, x, N));
-    for (int32_t format = FA_SIGNATURES_BF16; format <= FA_SIGNATURES_INT8; format++) {
+    for (int32_t format = FA_SIGNATURES_F32; format <= FA_SIGNATURES_INT8; format++) {
         fa_scorer_options o;
         fa_scorer_options_init(&o, sizeof o);
         o.max_batch = N;
@@ -196,7 +196,7 @@ START_TEST(signatures)
         }
         ck_assert(differs);
         for (int t = 0; t < 2; t++) fa_scorer_destroy(few[t]);
-        o.signatures = format == FA_SIGNATURES_BF16 ? -1 : 3;
+        o.signatures = format == FA_SIGNATURES_F32 ? -1 : 3;
         FAILS(fa_scorer_create(b.sketch, b.model, &o, &few[0]), FA_ERR_ARGUMENT, "none of FA_SIGNATURES_");
     }
     fa_scorer_destroy(whole);

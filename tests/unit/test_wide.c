@@ -45,7 +45,7 @@ static signatures make(uint64_t stream, int64_t n, float common, int32_t blocks)
     fa_normal(4, stream, 0, n * d, s.block);
     for (int64_t i = 0; i < n; i++) {
         for (int64_t e = 0; e < d; e++) s.block[i * d + e] += mean[i % 7 * d + e] + common * mean[7 * d + e];
-        fa_space_normalise(&s.space, s.block + i * d, s.share + i * LAYERS);
+        fa_space_normalise(&s.space, fa_dot_kernels_for(FA_KERNELS_FAST), s.block + i * d, s.share + i * LAYERS);
     }
     fa_space_tau(&s.space, n, s.share, s.tau);
     s.rows = (fa_rows){.n = n, .block = s.block, .share = s.share, .tau = s.tau};

@@ -65,7 +65,7 @@ class Scorer(Handle):
     alpha: false positive rate to hold, default 0.05; max_batch: inputs that share a pass; residual: return it too (cone and span). Inputs may have any size the
     model takes, whatever the references' was; plan_cache: sizes that the scorer stays ready for, default 4.
     threads: that share the inputs of a batch (gradient sketches; at most half of max_batch), default 1.
-    signatures: how references are held for couplings (gradient sketches), "f32" (default), "bf16" or "int8".
+    signatures: how references are read for couplings (gradient sketches), "int16" (default), "f32" or "int8".
     For trace sketches: confidence, in (0, 1), stops before the last draw once the verdict is settled with this probability; draw_cache_bytes keeps draws
     ready to run. Their further scores are "mean_ccc" and "class_ccc".
     loss: the function that the sketch was built with, when it was one.
@@ -75,7 +75,7 @@ class Scorer(Handle):
 
     def __init__(self, sketch: Sketch, model: Model, *, score: str = "cone", alpha: Optional[float] = None, max_batch: int = 16, all_scores: bool = False,
                  residual: bool = False, confidence: Optional[float] = None, draw_cache_bytes: Optional[int] = None,
-                 plan_cache: Optional[int] = None, loss: Optional[Loss] = None, threads: Optional[int] = None, signatures: str = "f32") -> None:
+                 plan_cache: Optional[int] = None, loss: Optional[Loss] = None, threads: Optional[int] = None, signatures: str = "int16") -> None:
         self._gradient = Gradient(loss, []) if callable(loss) else None
         o = _native.options("fa_scorer_options", max_batch=max_batch, score=_native.choice(_native.SCORES, "score", score), alpha=alpha,
                             all_scores=bool(all_scores), want_residual=bool(residual), confidence=confidence, draw_cache_bytes=draw_cache_bytes,

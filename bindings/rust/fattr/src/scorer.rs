@@ -7,14 +7,14 @@ use fattr_sys as sys;
 use std::mem::{size_of, zeroed};
 use std::ptr::{null_mut, NonNull};
 
-/// How a scorer holds the references' signatures for its couplings.
+/// How the references' signatures are read for couplings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Signatures {
+    /// A copy in 16-bit integers, with a scale for each layer; default.
+    Int16 = sys::FA_SIGNATURES_INT16,
     /// As the sketch has them.
     F32 = sys::FA_SIGNATURES_F32,
-    /// A copy in bfloat16.
-    Bf16 = sys::FA_SIGNATURES_BF16,
     /// A copy in 8-bit integers, with a scale for each layer.
     Int8 = sys::FA_SIGNATURES_INT8,
 }
