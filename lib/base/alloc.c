@@ -6,17 +6,27 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 /* In front of each block, in a space of FA_ALIGN bytes so that the block keeps its alignment. */
 typedef struct header {
     size_t size; /* of the whole allocation */
 } header;
 
+/* Where the kernel leaves that to programs, large blocks lie in large pages: looking up small ones takes 5 % of a score of MobileNetV3-small. */
+#define LARGE_PAGE ((size_t)2 << 20)
+
 static void *system_alloc(void *user, size_t size, size_t align)
 {
     (void)user;
     void *p = NULL;
-    return posix_memalign(&p, align, size) == 0 ? p : NULL;
+    if (posix_memalign(&p, size >= LARGE_PAGE ? LARGE_PAGE : align, size) != 0) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (size >= LARGE_PAGE) madvise(p, size & ~(LARGE_PAGE - 1), MADV_HUGEPAGE);
+#endif
+    return p;
 }
 
 static void system_free(void *user, void *block, size_t size, size_t align)
