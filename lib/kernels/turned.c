@@ -9,8 +9,13 @@
 #if FA_HAVE_AVX2
 #include <immintrin.h>
 
-/* Numbers that are summed beside each other. */
+/* Numbers whose sums end beside each other. */
 #define BESIDE 8
+
+/* Numbers whose partial sums, a tile of each, lie in the scratch memory, and blocks of terms that are added to them at a time: each is read from its beginning to its end, as memory is
+ * read fastest. */
+#define NUMBERS (FA_MULTIPLY_TURNED / (int64_t)(FA_TILE * sizeof(float)))
+#define TOGETHER 4
 
 /* Blocks of terms that are gone through for all numbers before the next. */
 #define BLOCKS 2048
@@ -67,50 +72,71 @@ static FA_AVX2 void find_met(const fa_multiply *x, const float *a, int64_t first
         if (!terms_at(x, a, first + b * FA_TILE, rest).zero) m->block[m->n++] = b;
 }
 
-/* Numbers j ... j + n - 1 of a row; n: a constant, BESIDE or 1. */
-FA_INLINE FA_AVX2 void numbers(const fa_multiply *x, const float *a, const met *m, int64_t j, const int n, float out[BESIDE])
+/* Partial sums of numbers j ... j + n - 1: of `count` met blocks from the `from`-th on, a constant; those of the first begin them. */
+FA_INLINE FA_AVX2 void add_blocks(const fa_multiply *x, const float *a, const met *m, int from, const int count, int64_t j, int64_t n)
 {
-    __m256 acc[BESIDE];
-    float rest[FA_TILE];
+    float rest[TOGETHER][FA_TILE], *acc = x->scratch;
+    __m256 low[TOGETHER], high[TOGETHER];
+    const float *w[TOGETHER];
+    int64_t width[TOGETHER];
     FA_UNROLL
-    for (int i = 0; i < BESIDE; i++) acc[i] = _mm256_setzero_ps();
-    for (int b = 0; b < m->n; b++) {
-        const terms t = terms_at(x, a, m->first + m->block[b] * FA_TILE, rest);
-        const float *w = t.w + j * t.width;
-        const __m256 a0 = _mm256_loadu_ps(t.a), a1 = _mm256_loadu_ps(t.a + 8);
-        FA_UNROLL
-        for (int i = 0; i < n; i++) {
-            _mm_prefetch((const char *)(w + (i + BESIDE) * t.width), _MM_HINT_T0); /* of the next numbers, which is a whole row away */
-            acc[i] = _mm256_fmadd_ps(a0, _mm256_loadu_ps(w + i * t.width), acc[i]);
-            if (t.width == FA_TILE) acc[i] = _mm256_fmadd_ps(a1, _mm256_loadu_ps(w + i * t.width + 8), acc[i]);
-        }
+    for (int b = 0; b < count; b++) {
+        const terms t = terms_at(x, a, m->first + m->block[from + b] * FA_TILE, rest[b]);
+        low[b] = _mm256_loadu_ps(t.a);
+        high[b] = t.width == FA_TILE ? _mm256_loadu_ps(t.a + 8) : _mm256_setzero_ps();
+        w[b] = t.w + j * t.width;
+        width[b] = t.width;
     }
-    _mm256_storeu_ps(out, sums(acc));
+    for (int64_t i = 0; i < n; i++, acc += FA_TILE) {
+        __m256 s0 = from ? _mm256_loadu_ps(acc) : _mm256_setzero_ps(), s1 = from ? _mm256_loadu_ps(acc + 8) : _mm256_setzero_ps();
+        FA_UNROLL
+        for (int b = 0; b < count; b++) {
+            s0 = _mm256_fmadd_ps(low[b], _mm256_loadu_ps(w[b]), s0);
+            if (width[b] == FA_TILE) s1 = _mm256_fmadd_ps(high[b], _mm256_loadu_ps(w[b] + 8), s1);
+            w[b] += width[b];
+        }
+        _mm256_storeu_ps(acc, s0);
+        _mm256_storeu_ps(acc + 8, s1);
+    }
 }
 
-static FA_AVX2 void eight(const fa_multiply *x, const float *a, const met *m, int64_t j, float out[BESIDE])
+static FA_AVX2 void add_four(const fa_multiply *x, const float *a, const met *m, int from, int64_t j, int64_t n)
 {
-    numbers(x, a, m, j, BESIDE, out);
+    add_blocks(x, a, m, from, TOGETHER, j, n);
 }
 
-static FA_AVX2 void one(const fa_multiply *x, const float *a, const met *m, int64_t j, float out[BESIDE])
+static FA_AVX2 void add_one(const fa_multiply *x, const float *a, const met *m, int from, int64_t j, int64_t n)
 {
-    numbers(x, a, m, j, 1, out);
+    add_blocks(x, a, m, from, 1, j, n);
+}
+
+/* Numbers j ... j + n - 1 of a row, at most NUMBERS, of the blocks that were met. */
+static FA_AVX2 void numbers(const fa_multiply *x, const float *a, const met *m, int64_t j, int64_t n, const float *bias, bool add, float *c)
+{
+    for (int from = 0, count; from < m->n; from += count) {
+        count = m->n - from < TOGETHER ? 1 : TOGETHER;
+        (count > 1 ? add_four : add_one)(x, a, m, from, j, n);
+    }
+    for (int64_t i = 0; i < n; i += BESIDE) {
+        __m256 v[BESIDE];
+        float sum[BESIDE];
+        FA_UNROLL
+        for (int k = 0; k < BESIDE; k++) {
+            const float *acc = (const float *)x->scratch + (i + k < n ? i + k : i) * FA_TILE;
+            v[k] = m->n ? _mm256_add_ps(_mm256_loadu_ps(acc), _mm256_loadu_ps(acc + 8)) : _mm256_setzero_ps();
+        }
+        _mm256_storeu_ps(sum, sums(v));
+        for (int64_t k = i; k < n && k < i + BESIDE; k++) c[j + k] = sum[k - i] + (bias ? bias[j + k] : 0.0f) + (add ? c[j + k] : 0.0f);
+    }
 }
 
 FA_AVX2 void fa_turned_row(const fa_multiply *x, int64_t i)
 {
     const float *a = x->a + i * x->lda;
-    float *c = x->c + i * x->ldc, sum[BESIDE];
     met m;
     for (int64_t first = 0; first < x->k; first += BLOCKS * FA_TILE) {
-        const bool add = x->add || first, bias = x->bias && !first;
         find_met(x, a, first, &m);
-        for (int64_t j = 0, n; j < x->n; j += n) {
-            n = x->n - j < BESIDE ? 1 : BESIDE;
-            (n > 1 ? eight : one)(x, a, &m, j, sum);
-            for (int64_t k = 0; k < n; k++) c[j + k] = sum[k] + (bias ? x->bias[j + k] : 0.0f) + (add ? c[j + k] : 0.0f);
-        }
+        for (int64_t j = 0; j < x->n; j += NUMBERS) numbers(x, a, &m, j, x->n - j < NUMBERS ? x->n - j : NUMBERS, first ? NULL : x->bias, x->add || first, x->c + i * x->ldc);
     }
 }
 
