@@ -86,49 +86,78 @@ TARGET static void NAME(in_tiles)(const fa_winograd_block *b)
     for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(b->w, &b->tile[i], b->in + i * FA_TILE, b->n * FA_TILE, b->in_step);
 }
 
-/* Products of `r` tiles with FA_TILE outputs, one position after the other. */
-WINOGRAD_INLINE TARGET void NAME(products)(const int r, const fa_winograd_block *b, const float *in, const float *kernels, float *product)
+/* Sums beside each other, so that those of few tiles fill the registers, too: additions to the same sum wait for each other. */
+#define TOGETHER(r) (4 * (r) <= ROWS ? 4 : 2 * (r) <= ROWS ? 2 : 1)
+
+/* Products of `r` tiles with FA_TILE outputs of each of `n` blocks (`wide`), which share the numbers that are multiplied, or of one block at `n` positions. */
+WINOGRAD_INLINE TARGET void NAME(products)(const int r, const int n, const bool wide, const fa_winograd_block *b, const float *in, const float *kernels, float *product)
 {
-    const int64_t channels = b->w->in_c, block = b->n * FA_TILE;
-    for (int64_t position = 0; position < POSITIONS; position++, in += b->in_step, product += b->product_step) {
-        vf acc[ROWS][VECTORS];
+    const int64_t channels = b->w->in_c, block = b->n * FA_TILE, kernel = channels * FA_TILE, step = wide ? 1 : n;
+    const int64_t in_next = wide ? 0 : b->in_step, kernel_next = wide ? POSITIONS * kernel : kernel, product_next = wide ? block : b->product_step;
+    for (int64_t position = 0; position < POSITIONS; position += step, in += step * b->in_step, kernels += (step - 1) * kernel, product += step * b->product_step) {
+        vf acc[4][ROWS][VECTORS];
         WINOGRAD_UNROLL
-        for (int i = 0; i < r; i++) {
+        for (int g = 0; g < n; g++) {
             WINOGRAD_UNROLL
-            for (int v = 0; v < VECTORS; v++) acc[i][v] = (vf){0};
+            for (int i = 0; i < r; i++) {
+                WINOGRAD_UNROLL
+                for (int v = 0; v < VECTORS; v++) acc[g][i][v] = (vf){0};
+            }
         }
         const float *from = in;
         for (int64_t c0 = 0; c0 < channels; c0 += FA_TILE, from += block) {
             const float *x = from, *end = from + (channels - c0 < FA_TILE ? channels - c0 : FA_TILE);
             for (; x < end; x++, kernels += FA_TILE) {
-                vf k[VECTORS];
+                vf k[4][VECTORS];
                 WINOGRAD_UNROLL
-                for (int v = 0; v < VECTORS; v++) k[v] = LOAD_F(kernels + v * FLOATS);
+                for (int g = 0; g < n; g++) {
+                    WINOGRAD_UNROLL
+                    for (int v = 0; v < VECTORS; v++) k[g][v] = LOAD_F(kernels + g * kernel_next + v * FLOATS);
+                    WINOGRAD_UNROLL
+                    for (int i = 0; i < r && !wide; i++) {
+                        const vf a = SPLAT_F(x[g * in_next + i * FA_TILE]);
+                        WINOGRAD_UNROLL
+                        for (int v = 0; v < VECTORS; v++) acc[g][i][v] = FMA_F(a, k[g][v], acc[g][i][v]);
+                    }
+                }
                 WINOGRAD_UNROLL
-                for (int i = 0; i < r; i++) {
+                for (int i = 0; i < r && wide; i++) {
                     const vf a = SPLAT_F(x[i * FA_TILE]);
                     WINOGRAD_UNROLL
-                    for (int v = 0; v < VECTORS; v++) acc[i][v] = FMA_F(a, k[v], acc[i][v]);
+                    for (int g = 0; g < n; g++) {
+                        WINOGRAD_UNROLL
+                        for (int v = 0; v < VECTORS; v++) acc[g][i][v] = FMA_F(a, k[g][v], acc[g][i][v]);
+                    }
                 }
             }
         }
         WINOGRAD_UNROLL
-        for (int i = 0; i < r; i++) {
+        for (int g = 0; g < n; g++) {
             WINOGRAD_UNROLL
-            for (int v = 0; v < VECTORS; v++) *(vf *)(product + i * FA_TILE + v * FLOATS) = acc[i][v];
+            for (int i = 0; i < r; i++) {
+                WINOGRAD_UNROLL
+                for (int v = 0; v < VECTORS; v++) *(vf *)(product + g * product_next + i * FA_TILE + v * FLOATS) = acc[g][i][v];
+            }
         }
     }
 }
 
 #define PRODUCTS(r)                                                                                                                                      \
-    static TARGET void NAME(products_##r)(const fa_winograd_block *b, const float *in, const float *kernels, float *product)          \
+    static TARGET void NAME(products_##r)(const fa_winograd_block *b, const float *in, const float *kernels, float *product)                             \
     {                                                                                                                                                    \
-        NAME(products)(r, b, in, kernels, product);                                                                                           \
+        NAME(products)(r, TOGETHER(r), false, b, in, kernels, product);                                                                                  \
+    }
+#define WIDE(r)                                                                                                                                          \
+    static TARGET void NAME(wide_##r)(const fa_winograd_block *b, const float *in, const float *kernels, float *product)                                 \
+    {                                                                                                                                                    \
+        NAME(products)(r, TOGETHER(r), true, b, in, kernels, product);                                                                                   \
     }
 PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(5) PRODUCTS(6)
+WIDE(1) WIDE(2) WIDE(3)
 #if ROWS > 6
 PRODUCTS(7) PRODUCTS(8) PRODUCTS(9) PRODUCTS(10) PRODUCTS(11) PRODUCTS(12) PRODUCTS(13) PRODUCTS(14) PRODUCTS(15) PRODUCTS(16) PRODUCTS(17)
 PRODUCTS(18) PRODUCTS(19) PRODUCTS(20) PRODUCTS(21) PRODUCTS(22) PRODUCTS(23) PRODUCTS(24) PRODUCTS(25) PRODUCTS(26) PRODUCTS(27) PRODUCTS(28)
+WIDE(4) WIDE(5) WIDE(6) WIDE(7) WIDE(8) WIDE(9) WIDE(10) WIDE(11) WIDE(12) WIDE(13) WIDE(14)
 #endif
 #define ENTRY(r) NAME(products_##r)
 static const products_fn NAME(all_products)[ROWS + 1] = {
@@ -136,6 +165,14 @@ static const products_fn NAME(all_products)[ROWS + 1] = {
 #if ROWS > 6
     ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14), ENTRY(15), ENTRY(16), ENTRY(17),
     ENTRY(18), ENTRY(19), ENTRY(20), ENTRY(21), ENTRY(22), ENTRY(23), ENTRY(24), ENTRY(25), ENTRY(26), ENTRY(27), ENTRY(28),
+#endif
+};
+#undef ENTRY
+#define ENTRY(r) NAME(wide_##r)
+static const products_fn NAME(all_wide)[ROWS / 2 + 1] = {
+    NULL, ENTRY(1), ENTRY(2), ENTRY(3),
+#if ROWS > 6
+    ENTRY(4), ENTRY(5), ENTRY(6), ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14),
 #endif
 };
 
@@ -210,22 +247,28 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
     }
 }
 
-TARGET void NAME(fa_winograd_block)(const fa_winograd_block *b, const fa_conv_data *d)
+/* Few tiles are multiplied by the kernels of several blocks of outputs at a time, whose products lie beside each other at every position. */
+TARGET void NAME(fa_winograd_block)(const fa_winograd_block *given, const fa_conv_data *d)
 {
-    const fa_winograd *w = b->w;
-    const int64_t kernels = POSITIONS * w->in_c * FA_TILE;
-    NAME(in_tiles)(b);
-    for (int64_t m0 = 0; m0 < w->out_c; m0 += FA_TILE) {
+    fa_winograd_block b = *given;
+    const fa_winograd *w = b.w;
+    const int64_t kernels = POSITIONS * w->in_c * FA_TILE, together = TOGETHER(b.n);
+    NAME(in_tiles)(&b);
+    for (int64_t m0 = 0, blocks; m0 < w->out_c; m0 += blocks * FA_TILE) {
         const float *packed = d->packed + m0 / FA_TILE * kernels;
-        const int64_t parts = (b->n + ROWS - 1) / ROWS;
-        for (int64_t part = 0, i = 0, r; part < parts; part++, i += r) {
-            r = (b->n - i + parts - part - 1) / (parts - part);
-            NAME(all_products)[r](b, b->in + i * FA_TILE, packed, b->product + i * FA_TILE);
+        blocks = m0 + (together - 1) * FA_TILE < w->out_c ? together : 1;
+        b.product_step = fa_winograd_step(blocks * b.n);
+        if (blocks > 1) NAME(all_wide)[b.n](&b, b.in, packed, b.product);
+        else {
+            const int64_t parts = (b.n + ROWS - 1) / ROWS;
+            for (int64_t part = 0, i = 0, r; part < parts; part++, i += r) {
+                r = (b.n - i + parts - part - 1) / (parts - part);
+                NAME(all_products)[r](&b, b.in + i * FA_TILE, packed, b.product + i * FA_TILE);
+            }
         }
-        NAME(out_channels)(b, d, m0, b->product);
+        for (int64_t k = 0; k < blocks; k++) NAME(out_channels)(&b, d, m0 + k * FA_TILE, b.product + k * b.n * FA_TILE);
     }
 }
-
 
 /* A times a line of four: the transpose of what becomes of products. */
 WINOGRAD_INLINE TARGET void NAME(gradient_line)(const vf *y, vf *u)
@@ -341,6 +384,8 @@ TARGET void NAME(fa_winograd_sums)(const fa_winograd_block *b, const float *d, f
 #undef LOAD_F
 #undef VECTORS
 #undef PRODUCTS
+#undef WIDE
+#undef TOGETHER
 #undef SUMS
 #undef ENTRY
 #undef ROWS
