@@ -6,11 +6,14 @@
 typedef float vf __attribute__((vector_size(4 * FLOATS), aligned(4), may_alias));
 #define LOAD_F(p) (*(const vf *)(p))
 
+/* Rows beside a single vector of columns. */
+#define ROWS_ONE (ROWS + ROWS / 3)
+
 /* `r` rows by `v` vectors of columns, the last one cut off by `mask` where `cut`, x in short runs where `runs`; constants after inlining but for the mask. */
 FA_INLINE TARGET void NAME(tile_body)(const fa_outer_grid *g, int64_t i0, int64_t j0, const int r, const int v, const bool cut, const bool runs, const MASK mask)
 {
-    vf acc[ROWS][2];
-    int64_t at[ROWS];
+    vf acc[ROWS_ONE][2];
+    int64_t at[ROWS_ONE];
     FA_UNROLL
     for (int i = 0; i < r; i++) at[i] = runs ? fa_outer_x(g, i0 + i) : i;
     FA_UNROLL
@@ -50,20 +53,26 @@ FA_INLINE TARGET void NAME(tile_body)(const fa_outer_grid *g, int64_t i0, int64_
     }
 #define TILES(r) TILE(r, 1, 0) TILE(r, 1, 1) TILE(r, 2, 0) TILE(r, 2, 1) TILE_RUNS(r, 1) TILE_RUNS(r, 2)
 #define ENTRY(r) {NAME(tile_##r##_1_0), NAME(tile_##r##_1_1), NAME(tile_##r##_2_0), NAME(tile_##r##_2_1), NAME(tile_runs_##r##_1), NAME(tile_runs_##r##_2)}
+#define TILES_ONE(r) TILE(r, 1, 0) TILE(r, 1, 1) TILE_RUNS(r, 1)
+#define ENTRY_ONE(r) {NAME(tile_##r##_1_0), NAME(tile_##r##_1_1), NULL, NULL, NAME(tile_runs_##r##_1), NULL}
 TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if ROWS > 6
-TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12) TILES_ONE(13) TILES_ONE(14) TILES_ONE(15) TILES_ONE(16)
+#else
+TILES_ONE(7) TILES_ONE(8)
 #endif
-static const tile_fn NAME(tiles)[ROWS + 1][6] = {{NULL}, ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
+static const tile_fn NAME(tiles)[ROWS_ONE + 1][6] = {{NULL}, ENTRY(1), ENTRY(2), ENTRY(3), ENTRY(4), ENTRY(5), ENTRY(6),
 #if ROWS > 6
-                                                 ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12)
+                                                     ENTRY(7), ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY_ONE(13), ENTRY_ONE(14), ENTRY_ONE(15), ENTRY_ONE(16)
+#else
+                                                     ENTRY_ONE(7), ENTRY_ONE(8)
 #endif
 };
 
 /* Bands of rows as equal as can be: few accumulators leave the multiply-add units waiting. */
 static void NAME(run)(const fa_outer_grid *g)
 {
-    const int64_t bands = (g->ni + ROWS - 1) / ROWS;
+    const int64_t most = g->nj > FLOATS ? ROWS : ROWS_ONE, bands = (g->ni + most - 1) / most;
     for (int64_t band = 0, i = 0, r; band < bands; band++, i += r) {
         r = (g->ni - i + bands - band - 1) / (bands - band);
         for (int64_t j = 0; j < g->nj; j += 2 * FLOATS) {
@@ -78,6 +87,9 @@ static void NAME(run)(const fa_outer_grid *g)
 #undef TILE
 #undef TILE_RUNS
 #undef TILES
+#undef TILES_ONE
 #undef ENTRY
+#undef ENTRY_ONE
 #undef ROWS
+#undef ROWS_ONE
 #include "kernels/vectors_end.h"
