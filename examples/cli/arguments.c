@@ -95,6 +95,13 @@ int32_t precision_argument(const struct argp_state *state, const char *argument)
     return FA_PRECISION_BF16;
 }
 
+int32_t packing_argument(const struct argp_state *state, const char *argument)
+{
+    if (strcmp(argument, "fast") == 0) return FA_PACKING_FAST;
+    if (strcmp(argument, "once") != 0) usage_error(state, "--packing takes fast or once, not '%s'", argument);
+    return FA_PACKING_ONCE;
+}
+
 int32_t score_argument(const struct argp_state *state, const char *argument)
 {
     int32_t score = fa_score_from_name(argument);

@@ -38,9 +38,11 @@ double real_argument(const struct argp_state *state, const char *option, const c
 /* The number of a loss by its name, or a usage error that lists the names. */
 int32_t loss_argument(const struct argp_state *state, const char *argument);
 
-/* FA_PRECISION_... by name; the option has the same words in every command. */
+/* FA_PRECISION_... and FA_PACKING_... by name; the options have the same words in every command. */
 int32_t precision_argument(const struct argp_state *state, const char *argument);
+int32_t packing_argument(const struct argp_state *state, const char *argument);
 #define PRECISION_HELP "What layers are computed in: f32 (default), or bf16, up to twice as fast on CPUs that multiply bfloat16"
+#define PACKING_HELP "How weights are held: fast (default), or once, in about the file's size and more time"
 
 /* The number of a score by its name, or a usage error that lists the names. */
 int32_t score_argument(const struct argp_state *state, const char *argument);

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { KEY_JSON = 256, KEY_SKETCH, KEY_SHAPE, KEY_OUTPUT, KEY_CACHE, KEY_SIGNATURES, KEY_PRECISION };
+enum { KEY_JSON = 256, KEY_SKETCH, KEY_SHAPE, KEY_OUTPUT, KEY_CACHE, KEY_SIGNATURES, KEY_PRECISION, KEY_PACKING };
 
 typedef struct bench {
     operands operands;
@@ -23,6 +23,7 @@ static const struct argp_option options[] = {
     {"draw-cache", KEY_CACHE, "MB", 0, "Trace sketches, batch 1: memory of a scorer to keep draws ready in (default 0)", 1},
     {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are read for couplings: int16, f32 or int8 (default int16)", 1},
     {"precision", KEY_PRECISION, "TYPE", 0, PRECISION_HELP, 1},
+    {"packing", KEY_PACKING, "WAY", 0, PACKING_HELP, 1},
     {"threads", 't', "N", 0, "Threads, each with a scorer of its own (default 1)", 1},
     {"shape", KEY_SHAPE, "D,D,...", 0, "Shape of one input, e.g. 3,224,224 (default: as the model declares, open dimensions 1)", 1},
     {"seed", 's', "N", 0, "Seed of the made-up inputs (default 1)", 1},
@@ -67,6 +68,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'b': c->batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
     case KEY_SIGNATURES: c->signatures = signatures_argument(state, arg); return 0;
     case KEY_PRECISION: c->open.precision = precision_argument(state, arg); return 0;
+    case KEY_PACKING: c->open.packing = packing_argument(state, arg); return 0;
     case 't': c->threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
     case 's': c->seed = (uint64_t)integer_argument(state, "--seed", arg, 0, INT64_MAX); return 0;
     case KEY_SHAPE: parse_shape(c, arg, state); return 0;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum { KEY_RIDGE = 256, KEY_BLOCKS, KEY_OUTPUT, KEY_SCALE, KEY_DROP, KEY_MEMORY, KEY_JSON, KEY_K_IN, KEY_K_OUT, KEY_BETA, KEY_DAMPING, KEY_TOPK, KEY_TIMEOUT,
-       KEY_LOSS, KEY_MOMENTS, KEY_FORWARDS, KEY_SUBSET, KEY_PRECISION };
+       KEY_LOSS, KEY_MOMENTS, KEY_FORWARDS, KEY_SUBSET, KEY_PRECISION, KEY_PACKING };
 
 typedef struct build {
     operands operands;
@@ -45,6 +45,7 @@ static const struct argp_option options[] = {
     {"keep-moments", KEY_MOMENTS, NULL, 0, "Keep the layers' second moments, so that `fattr merge' can join this with sketches over other references", 2},
     {NULL, 0, NULL, 0, "Running:", 3},
     {"precision", KEY_PRECISION, "TYPE", 0, PRECISION_HELP, 3},
+    {"packing", KEY_PACKING, "WAY", 0, PACKING_HELP, 3},
     {"threads", 't', "N", 0, "Threads (default 1); the sketch is the same for any number", 3},
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 3},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0, "Give up after this long (default: never)", 3},
@@ -99,6 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_DROP: o->drop_misclassified = 1; return 0;
     case KEY_MOMENTS: o->keep_moments = 1; return 0;
     case KEY_PRECISION: b->open.precision = precision_argument(state, arg); return 0;
+    case KEY_PACKING: b->open.packing = packing_argument(state, arg); return 0;
     case 't': b->open.threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
     case 'b': o->batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
     case KEY_TIMEOUT: o->timeout_ms = (uint64_t)(1000 * real_argument(state, "--timeout", arg, 0.001, 1e9)); return 0;

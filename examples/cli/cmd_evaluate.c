@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { KEY_JSON = 256, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCORE, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE, KEY_LOSS, KEY_SIGNATURES, KEY_PRECISION };
+enum { KEY_JSON = 256, KEY_CLEAN, KEY_ANOMALOUS, KEY_ALPHA, KEY_SCORE, KEY_SCALE, KEY_OUTPUT, KEY_CONFIDENCE, KEY_LOSS, KEY_SIGNATURES, KEY_PRECISION, KEY_PACKING };
 
 typedef struct evaluate {
     operands operands;
@@ -30,6 +30,7 @@ static const struct argp_option options[] = {
     {"batch", 'b', "N", 0, "Inputs per pass (default 16)", 2},
     {"signatures", KEY_SIGNATURES, "KIND", 0, "How the references' signatures are read for couplings: int16, f32 or int8 (default int16)", 2},
     {"precision", KEY_PRECISION, "TYPE", 0, PRECISION_HELP, 2},
+    {"packing", KEY_PACKING, "WAY", 0, PACKING_HELP, 2},
     {"threads", 't', "N", 0, "Threads (default 1)", 2},
     {NULL, 0, NULL, 0, "Output:", 3},
     {"json", KEY_JSON, NULL, 0, "Print one JSON object and no progress", 3},
@@ -61,6 +62,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'b': c->how.batch = (int32_t)integer_argument(state, "--batch", arg, 1, 4096); return 0;
     case KEY_SIGNATURES: c->how.signatures = signatures_argument(state, arg); return 0;
     case KEY_PRECISION: c->open.precision = precision_argument(state, arg); return 0;
+    case KEY_PACKING: c->open.packing = packing_argument(state, arg); return 0;
     case 't': c->how.threads = (int32_t)integer_argument(state, "--threads", arg, 1, 256); return 0;
     case KEY_JSON: c->json = true; return 0;
     case ARGP_KEY_ARG: take_operand(state, &c->operands, 1, arg); return 0;

@@ -17,6 +17,7 @@ static int open_model(session *s, const session_options *o)
     fa_model_options_init(&options, sizeof options);
     options.output = o->output;
     options.precision = o->precision;
+    options.packing = o->packing;
     if (fa_model_load_file(s->context, o->model, &options, &s->model) != FA_OK) return say_failure();
     fa_model_info info = {.struct_size = sizeof info};
     if (fa_model_get_info(s->model, &info) != FA_OK) return say_failure();

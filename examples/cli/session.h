@@ -16,7 +16,7 @@ typedef struct session {
 typedef struct session_options {
     const char *model, *output; /* `output`: name of the logits, or NULL */
     const char *sketch;         /* or NULL */
-    int32_t precision;          /* FA_PRECISION_... of the model */
+    int32_t precision, packing; /* FA_PRECISION_... and FA_PACKING_... of the model */
     const char *loss;           /* that the sketch is to have been built with, or NULL: any */
     int32_t threads;
 } session_options;

@@ -12,6 +12,10 @@ typedef struct fa_model fa_model;
 #define FA_PRECISION_F32 0
 #define FA_PRECISION_BF16 1
 
+/** How often weights are held in the order of the kernels (`fa_model_options.packing`). */
+#define FA_PACKING_FAST 0
+#define FA_PACKING_ONCE 1
+
 typedef struct fa_model_options {
     size_t struct_size; /**< sizeof(fa_model_options) of the caller */
     /** Name of the output (or of any inner value) that holds the class logits `[n, classes]`; NULL (default): the first output. A trailing
@@ -31,9 +35,14 @@ typedef struct fa_model_options {
      *  transformers) and in convolutions of images of one group, weights and what they multiply (the input; backward, the gradient at the output) are rounded to bfloat16, to nearest,
      *  ties to even, and the products summed up as floats. 3 x 3 convolutions of stride 1 that are faster by minimal filtering stay in float, as do attention between
      *  computed values, everything that has no weights, the signature's projections, and draws of trace sketches, which differ by less than bfloat16 tells apart. On CPUs with AVX-512 BF16
-     *  it is up to twice as fast and takes half of the memory for packed weights (docs/performance.md); on any other CPU, and with reference kernels, the same numbers are
+     *  it is up to twice as fast and takes half of the memory for packed weights, beside which those that were read stay (docs/performance.md); on any other CPU, and with reference kernels, the same numbers are
      *  rounded and nothing is gained. The digest is the same, and a sketch of either precision scores with a model of either (docs/method.md has what that changes). */
     int32_t precision;
+    /** FA_PACKING_...; default FA_PACKING_FAST: on fast kernels weights are packed for either direction, matrices of more than 400 000 weights for one, and those of 3 x 3 convolutions
+     *  by minimal filtering take four times as much each. FA_PACKING_ONCE: every weight is packed once, and what else a kernel wants is made of it at each call, a few outputs at a
+     *  time: about a byte for each of the file's, and the time that docs/performance.md states, which a batch shares. The same numbers but for the order of sums in some data-gradients.
+     *  Convolutions with groups, layers in bfloat16 and programs whose weights move (trace sketches) pack as by default. Without effect on reference kernels. */
+    int32_t packing;
 } fa_model_options;
 
 /** Fills in the defaults. @param size sizeof(fa_model_options) of the caller. */

@@ -111,10 +111,11 @@ static fa_status fill(fa_model *m, const fa_model_options *o)
     if (o->bound_count && !o->bound) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.bound is NULL");
     if (o->plan_cache < 0 || o->plan_cache > 1024) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.plan_cache: %lld is not in 1 to 1024", (long long)o->plan_cache);
     if (o->precision != FA_PRECISION_F32 && o->precision != FA_PRECISION_BF16) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.precision: %d is neither FA_PRECISION_F32 nor FA_PRECISION_BF16", o->precision);
+    if (o->packing != FA_PACKING_FAST && o->packing != FA_PACKING_ONCE) return fa_fail(FA_ERR_ARGUMENT, "fa_model_options.packing: %d is neither FA_PACKING_FAST nor FA_PACKING_ONCE", o->packing);
     if (!m->host) FA_TRY(fa_plan_check_ops(m->graph, &fa_op_table_f32));
     if (o->bound_count) FA_TRY(fa_graph_bind(m->read, o->bound, o->bound_count, &m->graph));
     FA_TRY(find_logits(m->graph, o->output, &m->logits));
-    FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create_in(m->graph, m->logits, m->context->kernels, o->precision, &m->program));
+    FA_TRY(m->host ? fa_host_program(m->host, &m->program) : fa_program_create_in(m->graph, m->logits, m->context->kernels, o->precision, o->packing, &m->program));
     FA_TRY(fa_run_plans_create(m->context, m->graph, m->program, m->logits, o->plan_cache ? (int32_t)o->plan_cache : PLANS, &m->plans));
     const fa_graph *g = m->graph;
     const char **names = fa_arena_array(&m->arena, (size_t)g->n_input, sizeof *names);

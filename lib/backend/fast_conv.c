@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/fast_ops.h"
-#include "kernels/conv.h"
+#include "kernels/conv_once.h"
 #include "kernels/multiply.h"
 #include "kernels/nhwc.h"
 #include "kernels/weights.h"
@@ -13,8 +13,15 @@ typedef struct conv {
     fa_conv_geometry geometry;
     int64_t n, stride_out, stride_in; /* strides: of the weights as their gradient is wanted */
     bool relu;
-    bool turned; /* the data-gradient too reads the weights as they are packed for forward */
+    bool turned; /* the data-gradient too reads the weights as they are packed for forward: rows times a matrix */
+    bool once;   /* the same of a convolution; they are packed for direct sums whatever the kernel */
 } conv;
+
+/* A kernel of one element at every position. */
+static bool is_rows(const fa_conv_geometry *g)
+{
+    return g->kh * g->kw == 1 && g->h == g->oh && g->w == g->ow && !g->pad_top && !g->pad_left && g->stride_h * g->stride_w == 1;
+}
 
 static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
 {
@@ -33,11 +40,14 @@ static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
     c->geometry = *g;
     c->n = n;
     c->relu = fa_node_int(s->node, "relu", 0) != 0;
-    c->turned = fa_node_int(s->node, "turned", 0) != 0;
+    c->once = fa_node_int(s->node, "once", 0) != 0;
+    c->turned = fa_node_int(s->node, "turned", 0) || (c->once && is_rows(g));
     s->params = c;
-    s->scratch = fa_conv_scratch(c->forward);
-    if (fa_conv_scratch(c->gradient) > s->scratch) s->scratch = fa_conv_scratch(c->gradient);
-    if (c->turned && s->scratch < FA_MULTIPLY_TURNED) s->scratch = FA_MULTIPLY_TURNED;
+    s->scratch = c->once ? fa_conv_once_scratch(c->forward, g, FA_CONV_FORWARD) : fa_conv_scratch(c->forward);
+    const bool goes_back = fa_op_bit(s->wants, FA_FAST_X);
+    const size_t back = c->turned || !goes_back ? 0 : c->once ? fa_conv_once_scratch(c->gradient, g, FA_CONV_DATA_GRADIENT) : fa_conv_scratch(c->gradient);
+    if (back > s->scratch) s->scratch = back;
+    if (c->turned && goes_back && s->scratch < FA_MULTIPLY_TURNED) s->scratch = FA_MULTIPLY_TURNED;
     if (s->in[FA_FAST_WEIGHT]) {
         int64_t count;
         const int64_t *strides = fa_node_ints(s->node, "weight_strides", &count);
@@ -106,11 +116,18 @@ static const float *from(const fa_view *view, int64_t first)
     return view ? (const float *)view->data + first : NULL;
 }
 
+static void run(const conv *c, fa_conv_direction direction, const fa_conv_data *data)
+{
+    const fa_conv *kernel = direction == FA_CONV_FORWARD ? c->forward : c->gradient;
+    if (c->once) fa_conv_once_run(kernel, &c->geometry, direction, data);
+    else fa_conv_run(kernel, data);
+}
+
 static void forward(const fa_op_call *call)
 {
     const conv *c = call->params;
     const int64_t first = call->first * size_out(c);
-    fa_conv_run(c->forward, &(fa_conv_data){
+    run(c, FA_CONV_FORWARD, &(fa_conv_data){
                                 .n = call->rows ? call->rows : c->n,
                                 .in = from(call->in[FA_FAST_X], call->first * size_in(c)),
                                 .packed = call->in[FA_FAST_PACKED]->data,
@@ -160,19 +177,20 @@ static void backward(const fa_op_call *call)
                                                    });
     if (gb) fa_weights_bias(n * geometry->oh * geometry->ow, geometry->out, g, gb);
     if (gx && c->turned) {
-        fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = c->n, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
+        const int64_t rows = n * geometry->oh * geometry->ow;
+        fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = rows, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
                                                          .add = call->accumulate[FA_FAST_X], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
-        fa_slope_apply(&slope, 0, c->n * geometry->c, gx);
+        fa_slope_apply(&slope, 0, rows * geometry->c, gx);
     } else if (gx)
-        fa_conv_run(c->gradient, &(fa_conv_data){
-                                     .n = n,
-                                     .in = g,
-                                     .packed = call->in[FA_FAST_PACKED_GRADIENT]->data,
-                                     .residual = call->accumulate[FA_FAST_X] ? gx : NULL,
-                                     .out = gx,
-                                     .scratch = call->scratch,
-                                     .slope = slope,
-                                 });
+        run(c, FA_CONV_DATA_GRADIENT, &(fa_conv_data){
+                                          .n = n,
+                                          .in = g,
+                                          .packed = call->in[FA_FAST_PACKED_GRADIENT]->data,
+                                          .residual = call->accumulate[FA_FAST_X] ? gx : NULL,
+                                          .out = gx,
+                                          .scratch = call->scratch,
+                                          .slope = slope,
+                                      });
     if (passes) fa_copy_or_add(n * size_out(c), g, gr, call->accumulate[FA_FAST_RESIDUAL]);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/fast_ops.h"
 #include "backend/fast_rewrite.h"
-#include "kernels/conv.h"
+#include "kernels/conv_once.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -125,7 +125,7 @@ static fa_status make_layer(fa_fast *f, int32_t n, const char *op, const fa_conv
         packed.gradient = packed.forward;
         if (!turned) FA_TRY(pack(f, g, FA_CONV_DATA_GRADIENT, w, false, &packed.gradient));
     }
-    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 5, node));
+    FA_TRY(fa_fast_new_node(f, n, op, FA_FAST_DOMAIN, FA_FAST_INPUTS, 6, node));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr, "weight_shape", 4, (int64_t[]){g->out, g->c / g->groups, g->kh, g->kw}));
     FA_TRY(set_ints(f, *node, f->base->node[n].n_attr + 1, "weight_strides", 2, (int64_t[]){w->stride_out, w->stride_in}));
     fa_node *made = &f->edit.graph->node[*node];
@@ -208,7 +208,10 @@ fa_status fa_fast_conv(fa_fast *f, int32_t n, bool *done)
     if (!f->base->value[from.value].varies && !(from.data = fa_fast_floats(f, w))) return FA_ERR_MEMORY;
     int32_t x, y, made;
     FA_TRY(patchwise ? cut_patches(f, n, &g, &from, &x) : fa_fast_need_twin(f, node->in[0], g.c, &x));
-    FA_TRY(make_layer(f, n, "ConvNhwc", &g, &from, false, &made));
+    const bool once = f->once && from.data && fa_conv_once_takes(&g);
+    g.winograd &= !once;
+    FA_TRY(make_layer(f, n, "ConvNhwc", &g, &from, once, &made));
+    if (once) fa_fast_int_attr(f, made, f->edit.graph->node[made].n_attr, "once", 1);
     if (patchwise) drop_window(f, made);
     const int32_t space = patchwise ? fa_fast_new_space(f) : fa_fast_window_space(f, f->image[node->in[0]].space, node, w->dim + 2);
     FA_TRY(fa_fast_new_twin(f, node->out[0], space, g.out, &y));
@@ -265,7 +268,7 @@ fa_status fa_fast_gemm(fa_fast *f, int32_t n, bool *done)
     FA_TRY(scale(f, alpha, &from.value));
     if (!f->base->value[node->in[1]].varies && !(from.data = fa_fast_floats(f, &f->edit.graph->value[from.value].view))) return FA_ERR_MEMORY;
     const fa_conv_geometry g = {in, 1, 1, out, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, .bf16 = fa_layer_bf16(node)};
-    const bool turned = in * out > TWICE_MOST && !g.bf16; /* both directions in pairs of bfloat16 take what one of floats takes */
+    const bool turned = (in * out > TWICE_MOST || f->once) && !g.bf16; /* both directions in pairs of bfloat16 take what one of floats takes */
     FA_TRY(make_layer(f, n, "GemmFast", &g, &from, turned, &made));
     fa_fast_int_attr(f, made, node->n_attr + 2, "matrix", gemm);
     fa_fast_int_attr(f, made, node->n_attr + 3, "turned", turned);

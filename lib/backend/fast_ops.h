@@ -11,7 +11,7 @@
 /*
  * Operators that the rewrite onto fast kernels makes; domain "fattr", operator set 1. Images are channels-last, [n, h, w, c].
  *   ConvNhwc       (x, packed weights, bias?, residual?, packed weights of the data-gradient, weights?) -> y; attributes of Conv, and
- *                  weight_shape [out, c / group, kh, kw]; relu: y = max(0, x * w + bias + residual). The weights themselves are there only for
+ *                  weight_shape [out, c / group, kh, kw]; relu: y = max(0, x * w + bias + residual); once: weights packed for forward by direct sums serve everything. The weights themselves are there only for
  *                  their gradient; weight_strides: of an output and of an input channel in them
  *   GemmFast       the same of [..., k]; weight_shape [out, k, 1, 1]; matrix: x must have two dimensions; turned: the data-gradient reads the weights packed for forward
  *   PackConv       (weights) -> packed weights, for weights that vary; no gradient flows through it. geometry: a fa_conv_geometry; gradient: 1 for

@@ -149,9 +149,9 @@ static fa_status begin(fa_fast *f, int32_t logits, const int32_t *layer_node)
     return fa_edit_begin(g, &f->edit);
 }
 
-fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_node, int32_t n_layer, const fa_graph *source, fa_packings *packings, fa_graph **out)
+fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_node, int32_t n_layer, const fa_graph *source, fa_packings *packings, bool once, fa_graph **out)
 {
-    fa_fast f = {.base = graph, .source = source, .packings = packings, .work = {.context = graph->arena.context}, .n_layer = n_layer};
+    fa_fast f = {.base = graph, .source = source, .packings = packings, .once = once, .work = {.context = graph->arena.context}, .n_layer = n_layer};
     int32_t *layer_value = fa_arena_array(&f.work, (size_t)n_layer + 1, sizeof *layer_value);
     fa_status status = layer_value ? begin(&f, logits, layer_node) : FA_ERR_MEMORY;
     for (int32_t n = 0; n < graph->n_node && status == FA_OK; n++) status = replace(&f, n);

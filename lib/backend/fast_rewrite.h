@@ -34,6 +34,7 @@ typedef struct fa_chain_of {
 typedef struct fa_fast {
     const fa_graph *base, *source; /* source: the model's */
     fa_packings *packings;         /* or NULL */
+    bool once;                     /* FA_PACKING_ONCE */
     fa_edit edit;
     fa_arena work;
     fa_image *image;   /* [base->n_value] */

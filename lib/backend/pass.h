@@ -85,8 +85,8 @@ typedef struct fa_pass fa_pass;
 /* `kernels`: FA_KERNELS_REFERENCE or FA_KERNELS_FAST. `logits`: value index. The graph must outlive the program.
  * BatchNormalization is folded into the layer before it where that is exact. */
 fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out);
-/* The same with layers in FA_PRECISION_... (fattr/model.h), which of fa_program_create() is FA_PRECISION_F32. */
-fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, fa_program **out);
+/* The same with layers in FA_PRECISION_... and weights in FA_PACKING_... (fattr/model.h), which of fa_program_create() are FA_PRECISION_F32 and FA_PACKING_FAST. */
+fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, int32_t packing, fa_program **out);
 void fa_program_destroy(fa_program *program);
 int32_t fa_program_layer_count(const fa_program *program);
 const fa_layer *fa_program_layer(const fa_program *program, int32_t index);
@@ -106,6 +106,8 @@ typedef struct fa_pass_request {
     int32_t loss;       /* FA_LOSS_...: what fa_pass_backward() starts from */
     fa_output_gradient output_gradient; /* of FA_LOSS_HOST; NULL in passes that do not go back */
     void *output_gradient_user;
+    size_t (*workspace)(void *user, const struct fa_pass *pass); /* bytes that what is visited wants to work in; asked when the geometry is known. NULL: none */
+    void *workspace_user;
     const struct fa_pass *beside; /* of a program without parameters that move: a pass of the same program, not used at the same time and destroyed later, in whose memory this one may run; NULL: none */
 } fa_pass_request;
 
@@ -117,6 +119,7 @@ const fa_head *fa_pass_head(const fa_pass *pass);
 const fa_tap *fa_pass_geometry(const fa_pass *pass, int32_t layer); /* of a tapped layer; a, d NULL, n = batch */
 double fa_pass_flops_forward(const fa_pass *pass);  /* of one input */
 double fa_pass_flops_backward(const fa_pass *pass);
+void *fa_pass_workspace(const fa_pass *pass); /* of fa_pass_request.workspace, FA_ALIGN-aligned: holds nothing from one visit to the next; NULL: none */
 size_t fa_pass_bytes(const fa_pass *pass);          /* values and gradients of the whole batch; 0 where a host has them */
 
 /* Copies inputs `first` ... `first + n - 1` of the arrays (graph order; n <= batch) in, casting, and runs forward. `asked` may be NULL.

@@ -21,7 +21,7 @@ static fa_status finish(fa_program *p, const fa_graph *canonical, fa_packings *p
     FA_TRY(fa_layers_find(canonical, &p->arena, &out->layers));
     if (p->kind == FA_KERNELS_FAST) {
         if (packings && !(packings->packing = fa_arena_array(&p->arena, (size_t)canonical->n_node + 1, sizeof *packings->packing))) return FA_ERR_MEMORY;
-        FA_TRY(fa_rewrite_fast(canonical, p->logits, out->layers.node, out->layers.count, p->source, packings, &fast));
+        FA_TRY(fa_rewrite_fast(canonical, p->logits, out->layers.node, out->layers.count, p->source, packings, p->packing == FA_PACKING_ONCE, &fast));
         canonical = keep(p, fast);
     }
     out->graph = canonical;
@@ -71,7 +71,8 @@ static fa_status rewrite(fa_program *p, const fa_graph *graph, const fa_varied_o
 }
 
 /* `restored`: NULL or `graph`, which the program then takes over, also on failure. */
-static fa_status create(const fa_graph *graph, fa_graph *restored, int32_t logits, int32_t kernels, int32_t precision, const fa_varied_options *varied, fa_program **out)
+static fa_status create(const fa_graph *graph, fa_graph *restored, int32_t logits, int32_t kernels, int32_t precision, int32_t packing, const fa_varied_options *varied,
+                        fa_program **out)
 {
     fa_context *c = graph->arena.context;
     fa_program *p = fa_new(c, sizeof *p);
@@ -85,6 +86,7 @@ static fa_status create(const fa_graph *graph, fa_graph *restored, int32_t logit
     p->logits = logits;
     p->kind = kernels;
     p->precision = precision;
+    p->packing = packing;
     fa_status status = rewrite(p, graph, varied);
     if (status == FA_OK) status = fa_program_trim(p);
     if (status == FA_OK) status = fa_program_late_create(p);
@@ -98,31 +100,31 @@ static fa_status create(const fa_graph *graph, fa_graph *restored, int32_t logit
 
 fa_status fa_program_create(const fa_graph *graph, int32_t logits, int32_t kernels, fa_program **out)
 {
-    return create(graph, NULL, logits, kernels, FA_PRECISION_F32, NULL, out);
+    return create(graph, NULL, logits, kernels, FA_PRECISION_F32, FA_PACKING_FAST, NULL, out);
 }
 
-fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, fa_program **out)
+fa_status fa_program_create_in(const fa_graph *graph, int32_t logits, int32_t kernels, int32_t precision, int32_t packing, fa_program **out)
 {
-    return create(graph, NULL, logits, kernels, precision, NULL, out);
+    return create(graph, NULL, logits, kernels, precision, packing, NULL, out);
 }
 
 fa_status fa_program_create_varied(const fa_graph *graph, int32_t logits, int32_t kernels, const fa_varied_options *options, fa_program **out)
 {
-    return create(graph, NULL, logits, kernels, FA_PRECISION_F32, options, out);
+    return create(graph, NULL, logits, kernels, FA_PRECISION_F32, FA_PACKING_FAST, options, out);
 }
 
 fa_status fa_program_vary_graph(const fa_program *program, const fa_varied_options *options, fa_program **out)
 {
     fa_graph *restored;
     FA_TRY(fa_program_restore(program, &restored));
-    return create(restored ? restored : program->source, restored, program->logits, program->kind, FA_PRECISION_F32, options, out);
+    return create(restored ? restored : program->source, restored, program->logits, program->kind, FA_PRECISION_F32, FA_PACKING_FAST, options, out);
 }
 
 fa_status fa_program_create_tail(const fa_program *program, int32_t end, int32_t kernels, fa_program **out)
 {
     fa_graph *restored;
     FA_TRY(fa_program_restore(program, &restored));
-    return create(restored ? restored : program->source, restored, end, kernels, program->precision, NULL, out);
+    return create(restored ? restored : program->source, restored, end, kernels, program->precision, program->packing, NULL, out);
 }
 
 void fa_program_destroy(fa_program *p)

@@ -85,6 +85,7 @@ struct fa_program {
     int32_t logits;
     int32_t kind;      /* FA_KERNELS_REFERENCE or FA_KERNELS_FAST */
     int32_t precision; /* FA_PRECISION_... */
+    int32_t packing;   /* FA_PACKING_... */
 };
 
 /*

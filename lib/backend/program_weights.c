@@ -109,6 +109,16 @@ static void forget(fa_graph *const *graph, int32_t n, const void *data)
             if (graph[k]->value[v].view.data == data) graph[k]->value[v].view.data = NULL;
 }
 
+/* A stage that later ones were made of: they share what is in its arena, but not its tables. */
+static void empty(fa_graph *g)
+{
+    fa_arena_release(&g->arena, g->value);
+    fa_arena_release(&g->arena, g->node);
+    g->value = NULL;
+    g->node = NULL;
+    g->n_value = g->n_node = 0;
+}
+
 fa_status fa_program_trim(fa_program *p)
 {
     fa_arena work = {.context = p->arena.context};
@@ -124,6 +134,8 @@ fa_status fa_program_trim(fa_program *p)
             if (data && !is_read(&s, data) && fa_arena_release(&own[k]->arena, data)) forget(own, n, data);
         }
     fa_arena_clear(&work);
+    for (int32_t k = 0; k < p->n_stage; k++)
+        if (p->stage[k] != p->evaluation.graph && p->stage[k] != p->training.graph) empty(p->stage[k]);
     return FA_OK;
 }
 

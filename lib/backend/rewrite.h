@@ -54,9 +54,9 @@ static inline int32_t fa_layer_input(const fa_layer *layer)
 fa_status fa_layer_geometry(const fa_layer *layer, const fa_node *node, const fa_view *a, const fa_view *d, int64_t batch, int64_t step, fa_tap *out);
 
 /* lib/backend/fast_rewrite.c: the canonical graph on fast kernels. layer_node [n_layer]: in: node index in `graph`, out: in `*out`. The operator
- * table to plan it with is fa_fast_op_table. `packings`: takes what is packed, and leaves data-gradients for later (packings.h); NULL: they are packed too. `source`: the model's
- * graph. Only in builds with fast kernels. */
-fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_node, int32_t n_layer, const fa_graph *source, fa_packings *packings, fa_graph **out);
+ * table to plan it with is fa_fast_op_table. `packings`: takes what is packed, and leaves data-gradients for later (packings.h); NULL: they are packed too. `once`: what is packed
+ * forward serves both directions. `source`: the model's graph. Only in builds with fast kernels. */
+fa_status fa_rewrite_fast(const fa_graph *graph, int32_t logits, int32_t *layer_node, int32_t n_layer, const fa_graph *source, fa_packings *packings, bool once, fa_graph **out);
 extern const fa_op_table fa_fast_op_table;
 
 /* No gradient at output position (y, x) of input i. */

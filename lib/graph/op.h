@@ -12,6 +12,7 @@ typedef struct fa_op_setup {
     int32_t n_in, n_out;
     const fa_view *const *in; /* NULL where an optional input is absent. `data` is set where the contents are known at plan time (initialisers and
                                  what follows from them or from shapes): shapes, axes, pads are read here */
+    uint32_t wants;           /* bit i (bit 31: any from 31 on): the gradient at input i may be asked for */
     fa_view *out;             /* to be given dtype and shape (fa_view_set_shape); an unwanted output may be given a shape too */
     fa_arena *arena;          /* for `params`; lives as long as the plan */
     void *params;             /* set by prepare: what forward and backward need beside the shapes */

@@ -140,6 +140,8 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
         varies |= p->needs_grad[node->in[i]];
     }
     fa_op_setup setup = {.node = node, .n_in = node->n_in, .n_out = node->n_out, .in = e.in, .out = e.spare, .arena = &p->arena};
+    for (int32_t i = 0; i < node->n_in; i++)
+        if (node->in[i] >= 0 && p->needs_grad[node->in[i]]) setup.wants |= 1u << (i < 31 ? i : 31);
     FA_TRY(s->op->prepare(&setup));
     s->params = setup.params;
     s->flops = setup.flops;

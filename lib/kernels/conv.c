@@ -425,7 +425,7 @@ static bool depthwise_multiplies(const fa_conv *c, const fa_conv_data *d)
 /* Brings the outputs that no kernel element reaches to what they are to be, where that is nothing or what they were; false where the phases have to. */
 static bool fill_gaps(const fa_conv *c, const fa_conv_data *d, float *out)
 {
-    if (!c->gaps || d->bias) return false;
+    if (!c->gaps || d->bias || d->outputs) return false;
     if (d->residual == d->out) return !d->relu && !d->slope.n_step;
     if (d->residual) return false;
     memset(out, 0, (size_t)(c->out_h * c->out_w * c->out_pixel) * sizeof *out);
@@ -459,7 +459,7 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
         for (int32_t k = 0; k < c->n_phase; k++) {
             const phase *p = &c->phase[k];
             if (filled && !p->grid.taps) continue;
-            const int64_t out = image * image_out + p->out + group * c->out_c;
+            const int64_t out = image * image_out + p->out + group * c->out_c + d->first, m = d->outputs ? d->outputs : c->out_c;
 #if FA_HAVE_AVX2
             if (c->vectors) {
                 const bool within = depthwise_multiplies(c, d);
@@ -471,10 +471,11 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
 #endif
             fa_grid grid = p->grid;
             if (c->flat) grid.rows *= d->n;
+            grid.m = m;
             const fa_grid_data data = {
                 .in = in + group * c->in_c,
-                .w = d->packed + group * c->group_floats + p->w,
-                .bias = d->bias ? d->bias + group * c->out_c : NULL,
+                .w = d->packed + group * c->group_floats + (d->outputs ? p->w / fa_tile_round(c->out_c) * fa_tile_round(m) : p->w),
+                .bias = d->bias ? d->bias + group * c->out_c + d->first : NULL,
                 .residual = d->residual ? d->residual + out : NULL,
                 .mask = mask ? mask + out : NULL,
                 .out = d->out + out,
@@ -483,6 +484,19 @@ static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
             if (d->slope.n_step && !mask && has_pieces(c)) run_pieces(&grid, &data, &d->slope);
             else fa_grid_run(&grid, &data);
         }
+}
+
+/* Minimal filtering of some of the outputs. */
+static void filter_some(const fa_conv *c, const fa_conv_data *d)
+{
+    fa_conv_data some = *d;
+    fa_winograd w = c->winograd;
+    w.out_pixel = w.out_c;
+    w.out_c = d->outputs;
+    some.out += d->first;
+    if (d->bias) some.bias += d->first;
+    if (d->residual) some.residual += d->first;
+    fa_winograd_run(&w, &some);
 }
 
 void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
@@ -494,7 +508,8 @@ void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
     }
     const int64_t image = c->out_h * c->out_w * c->out_pixel, step = c->filters || c->flat ? d->n : 1;
     for (int64_t i = 0; i < d->n; i += step) {
-        if (c->filters) fa_winograd_run(&c->winograd, d);
+        if (c->filters && d->outputs) filter_some(c, d);
+        else if (c->filters) fa_winograd_run(&c->winograd, d);
         else run_image(c, d, i);
         if (!fa_slope_mask(&d->slope) && (c->filters || (!has_pieces(c) && !depthwise_multiplies(c, d)))) fa_slope_apply(&d->slope, i * image, step * image, d->out + i * image);
     }

@@ -63,6 +63,8 @@ typedef struct fa_conv_data {
     bool relu;
     void *scratch;  /* FA_ALIGN-aligned */
     fa_slope slope; /* `out` is multiplied by it, behind everything else */
+    int64_t first, outputs; /* outputs 0: all; else channels first ... first + outputs - 1 of the output alone, of which `packed` has the weights, as of a convolution of so many. first and
+                               (but for the last channels) outputs are multiples of FA_TILE; of one group, in float, without a slope */
 } fa_conv_data;
 
 void fa_conv_run(const fa_conv *conv, const fa_conv_data *data);

@@ -153,6 +153,18 @@ void fa_multiply_pack(const fa_multiply *x, float *to)
 #endif
 }
 
+void fa_multiply_turn(const float *from, int64_t width, int64_t rows, int64_t columns, float *to, int64_t to_width)
+{
+#if FA_HAVE_AVX2
+    if (fa_cpu_avx2()) {
+        turn_block(from, width, rows, columns, to, to_width, 0);
+        return;
+    }
+#endif
+    for (int64_t j = 0; j < columns; j++)
+        for (int64_t i = 0; i < to_width; i++) to[j * to_width + i] = i < rows ? from[i * width + j] : 0.0f;
+}
+
 size_t fa_multiply_scratch(int64_t n, int64_t k)
 {
     return ((size_t)(fa_tile_round(n) * k) * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;

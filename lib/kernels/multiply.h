@@ -30,6 +30,8 @@ typedef struct fa_multiply {
 size_t fa_multiply_scratch(int64_t n, int64_t k);
 /* To `packed`, of fa_multiply_scratch(n, k) bytes. */
 void fa_multiply_pack(const fa_multiply *multiply, float *packed);
+/* Turns a block of at most 16 x 16 packed weights around: element (k, m) of rows of `width` numbers, k < rows and m < columns, goes to (m, k) of rows of to_width, zeros behind. */
+void fa_multiply_turn(const float *from, int64_t width, int64_t rows, int64_t columns, float *to, int64_t to_width);
 void fa_multiply_run(fa_isa isa, const fa_multiply *multiply);
 
 #endif

@@ -61,7 +61,7 @@ static bool next(walk *a, const float *in, fa_winograd_block *b)
     for (int64_t i = 0; i < b->n; i++) {
         const int64_t oy = a->ty * m, ox = a->tx * m;
         b->tile[i] = (fa_winograd_tile){.image = in + a->image * w->in_h * w->in_w * w->in_c, .y = oy - w->pad_top, .x = ox - w->pad_left,
-                                        .out = ((a->image * w->out_h + oy) * w->out_w + ox) * w->out_c,
+                                        .out = ((a->image * w->out_h + oy) * w->out_w + ox) * fa_winograd_pixel(w),
                                         .rows = w->out_h - oy < m ? w->out_h - oy : m, .cols = w->out_w - ox < m ? w->out_w - ox : m};
         if (++a->tx < a->n_x) continue;
         a->tx = 0;

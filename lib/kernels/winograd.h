@@ -15,6 +15,7 @@
 typedef struct fa_winograd {
     int64_t in_c, out_c, in_h, in_w, out_h, out_w, pad_top, pad_left;
     fa_isa isa;
+    int64_t out_pixel; /* numbers from a pixel of the output to the next; 0: out_c */
 } fa_winograd;
 
 /* Transformed kernels: [block of FA_TILE outputs][position][in_c][FA_TILE], filled with zeros. Element (o, c, t) of `weights`, where o and c are output and input of

@@ -29,6 +29,11 @@ static inline int64_t fa_winograd_step(int64_t n)
     return (n | 1) * FA_TILE;
 }
 
+static inline int64_t fa_winograd_pixel(const fa_winograd *w)
+{
+    return w->out_pixel ? w->out_pixel : w->out_c;
+}
+
 typedef struct fa_winograd_block {
     const fa_winograd *w;
     int64_t n;

@@ -215,13 +215,13 @@ WINOGRAD_INLINE TARGET void NAME(out_tile)(const float *product, int64_t step, v
 WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const fa_conv_data *d, int64_t m0, const float *product)
 {
     const fa_winograd *w = b->w;
-    const int64_t channels = w->out_c - m0 < FA_TILE ? w->out_c - m0 : FA_TILE;
+    const int64_t channels = w->out_c - m0 < FA_TILE ? w->out_c - m0 : FA_TILE, pixel = fa_winograd_pixel(w);
     float bias[FA_TILE] = {0}, in[OUT * OUT * FA_TILE], above[OUT * OUT * FA_TILE], out[OUT * OUT * FA_TILE];
     const float *where = fa_slope_mask(&d->slope);
     if (d->bias) memcpy(bias, d->bias + m0, (size_t)channels * sizeof *bias);
     for (int64_t i = 0; i < b->n; i++, product += FA_TILE) {
         const fa_winograd_tile *t = &b->tile[i];
-        int64_t col = w->out_c, row = w->out_w * w->out_c;
+        int64_t col = pixel, row = w->out_w * pixel;
         const float *residual = d->residual ? d->residual + t->out + m0 : NULL, *mask = where ? where + t->out + m0 : NULL;
         float *to = d->out + t->out + m0;
         const bool whole = channels == FA_TILE, entire = t->rows == OUT && t->cols == OUT;
@@ -243,7 +243,7 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
             else if (entire) NAME(out_tile)(product + at, b->product_step, add, d->relu, OUT, OUT, r, k, to + at, row, col);
             else NAME(out_tile)(product + at, b->product_step, add, d->relu, t->rows, t->cols, r, k, to + at, row, col);
         }
-        if (!whole) move(t, channels, out, row, col, d->out + t->out + m0, w->out_w * w->out_c, w->out_c);
+        if (!whole) move(t, channels, out, row, col, d->out + t->out + m0, w->out_w * pixel, pixel);
     }
 }
 

@@ -2,6 +2,8 @@
 #include "kernels/cpu.h"
 #include "kernels/winograd_block.h"
 
+#include <string.h>
+
 /* A number for each of FA_TILE outputs: loops over them become vectors. */
 typedef float lanes[FA_TILE];
 
@@ -47,7 +49,9 @@ static inline __attribute__((always_inline)) void pack(const kernels *k, float *
         for (int64_t c = 0; c < k->in_c; c++) {
             lanes g[9] = {{0}};
             const float *from = k->weights + o0 * k->stride_out + c * k->stride_in;
-            for (int64_t i = 0; i < FA_TILE && o0 + i < k->out_c; i++, from += k->stride_out)
+            const bool beside = k->stride_out == 1 && o0 + FA_TILE <= k->out_c && !k->turned;
+            for (int64_t t = 0; beside && t < 9; t++) memcpy(g[t], from + t * k->stride_position, sizeof g[t]);
+            for (int64_t i = 0; !beside && i < FA_TILE && o0 + i < k->out_c; i++, from += k->stride_out)
                 for (int64_t t = 0; t < 9; t++) g[t][i] = from[(k->turned ? 8 - t : t) * k->stride_position];
             transform(g, (lanes *)(void *)(packed + c * FA_TILE), k->in_c);
         }
@@ -95,6 +99,11 @@ static FA_AVX2 void pack_avx2(const kernels *k, float *packed)
     pack(k, packed);
 }
 
+static __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl"))) void pack_avx512(const kernels *k, float *packed)
+{
+    pack(k, packed);
+}
+
 static FA_AVX2 void unpack_avx2(const kernels *k, const float *sums, float *gradient)
 {
     unpack(k, sums, gradient);
@@ -106,7 +115,7 @@ void fa_winograd_pack(int64_t in_c, int64_t out_c, const float *weights, int64_t
     const kernels k = {in_c, out_c, weights, stride_out, stride_in, stride_position, turned};
 #if FA_HAVE_AVX2
     if (fa_cpu_avx2()) {
-        pack_avx2(&k, packed);
+        (fa_cpu_avx512() ? pack_avx512 : pack_avx2)(&k, packed);
         return;
     }
 #endif

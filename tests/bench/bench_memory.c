@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a model and a scorer take from the context's allocator beside the least they could: bench-memory MODEL.onnx D,D,... BATCH,BATCH,... ... D,D,... is the shape of one input. A line of
+ * What a model and a scorer take from the context's allocator beside the least they could: bench-memory [--once] MODEL.onnx D,D,... BATCH,BATCH,... ... D,D,... is the shape of one input. A line of
  * JSON per model and batch, in bytes.
  *
  * minimum: the file's weights once, and the largest sum of values and gradients that one step of a score's schedule needs, by their lifetimes (fa_plan_memory_of); ratio: model and scorer over it.
- * loaded_bytes: the model before anything went backward. Of the scorer, `placed` is what those values take where they are, `scratch` the workspace of its kernels, and the rest (projections, couplings, solver, a plan for single inputs beside that
+ * --once: with FA_PACKING_ONCE. loaded_bytes: the model before anything went backward. Of the scorer, `placed` is what those values take where they are, `scratch` the workspace of its kernels, and the rest (projections, couplings, solver, a plan for single inputs beside that
  * for a batch) is the method's own. Sketches are of REFERENCES made-up inputs; `sketch` is what one takes.
  */
 #include "bench.h"
@@ -36,7 +36,7 @@ static size_t weights(const fa_graph *g)
 }
 
 /* The plan of a score's passes over `batch` inputs. */
-static fa_plan_memory planned(const job *j, int64_t batch, size_t *weight_bytes)
+static fa_plan_memory planned(const job *j, int32_t packing, int64_t batch, size_t *weight_bytes)
 {
     fa_context *context;
     fa_graph *g;
@@ -48,7 +48,7 @@ static fa_plan_memory planned(const job *j, int64_t batch, size_t *weight_bytes)
     need(fa_context_create(NULL, &context));
     need(fa_onnx_read_file(context, j->path, &g));
     const int32_t logits = g->output[0];
-    need(fa_program_create(g, logits, context->kernels, &program));
+    need(fa_program_create_in(g, logits, context->kernels, FA_PRECISION_F32, packing, &program));
     const fa_program_graph *e;
     need(fa_program_with_gradients(program, &e));
     fa_view input = {.dtype = g->value[g->input[0]].dtype};
@@ -91,7 +91,7 @@ static fa_sketch *sketch_of(fa_context *context, const fa_model *model, const jo
     return sketch;
 }
 
-static void measure(const job *j, const fa_model *model, const fa_sketch *sketch, size_t loaded_bytes, size_t model_bytes, size_t sketch_bytes, fa_context *context, int32_t batch)
+static void measure(const job *j, const fa_model *model, const fa_sketch *sketch, size_t loaded_bytes, size_t model_bytes, size_t sketch_bytes, fa_context *context, int32_t packing, int32_t batch)
 {
     size_t weight_bytes;
     const size_t before = fa_context_memory_used(context);
@@ -102,7 +102,7 @@ static void measure(const job *j, const fa_model *model, const fa_sketch *sketch
     need(fa_scorer_create(sketch, model, &options, &scorer));
     const size_t bytes = fa_context_memory_used(context) - before;
     const int64_t together = batch > 1 ? scorer->current->many.batch : 1; /* a scorer takes large batches in parts */
-    const fa_plan_memory m = planned(j, together, &weight_bytes);
+    const fa_plan_memory m = planned(j, packing, together, &weight_bytes);
     const size_t minimum = weight_bytes + m.live;
     printf("{\"model\": \"%s\", \"batch\": %d, \"together\": %lld, \"weights\": %zu, \"live\": %zu, \"minimum\": %zu, \"loaded_bytes\": %zu, \"model_bytes\": %zu, \"scorer_bytes\": %zu, \"placed\": %zu, \"scratch\": %zu, "
            "\"sketch_bytes\": %zu, \"placed_over_live\": %.3f, \"ratio\": %.3f}\n",
@@ -113,8 +113,11 @@ static void measure(const job *j, const fa_model *model, const fa_sketch *sketch
 
 int main(int argc, char **argv)
 {
+    fa_model_options options;
+    fa_model_options_init(&options, sizeof options);
+    if (argc > 1 && strcmp(argv[1], "--once") == 0) options.packing = FA_PACKING_ONCE, argv++, argc--;
     if (argc < 4 || argc % 3 != 1) {
-        fprintf(stderr, "bench-memory MODEL.onnx D,D,... BATCH,BATCH,... ...\n");
+        fprintf(stderr, "bench-memory [--once] MODEL.onnx D,D,... BATCH,BATCH,... ...\n");
         return 1;
     }
     for (int i = 1; i < argc; i += 3) {
@@ -123,13 +126,13 @@ int main(int argc, char **argv)
         fa_model *model;
         for (char *p = argv[i + 1]; *p && j.ndim < FA_MAX_DIMS; p += *p == ',') j.shape[j.ndim++] = strtoll(p, &p, 10);
         need(fa_context_create(NULL, &context));
-        need(fa_model_load_file(context, j.path, NULL, &model));
+        need(fa_model_load_file(context, j.path, &options, &model));
         const size_t loaded_bytes = fa_context_memory_used(context);
         fa_sketch_release(sketch_of(context, model, &j));
         const size_t model_bytes = fa_context_memory_used(context); /* with what the first backward pass has packed */
         fa_sketch *sketch = sketch_of(context, model, &j);
         const size_t sketch_bytes = fa_context_memory_used(context) - model_bytes;
-        for (char *p = argv[i + 2]; *p; p += *p == ',') measure(&j, model, sketch, loaded_bytes, model_bytes, sketch_bytes, context, (int32_t)strtol(p, &p, 10));
+        for (char *p = argv[i + 2]; *p; p += *p == ',') measure(&j, model, sketch, loaded_bytes, model_bytes, sketch_bytes, context, options.packing, (int32_t)strtol(p, &p, 10));
         fa_sketch_release(sketch);
         fa_model_release(model);
         fa_context_release(context);

@@ -64,6 +64,14 @@ class Build(Case):
         self.assertGreater(run_json("bench", MLP, "--precision", "bf16")["forward_ms"], 0)
         run("build", MLP, "-r", self.at("references.npz"), "-o", self.at("x.fattr"), "--precision", "f16", code=2)
 
+    def test_packing(self):
+        one, other = ([json.loads(line)["score"] for line in run("score", self.sketch, "--model", MLP, self.at("calibration.npz"), "--json", "--packing", p).stdout.splitlines()]
+                      for p in ("fast", "once"))
+        self.assertLess(max(abs(a - b) for a, b in zip(one, other)), 1e-4)
+        self.build("--packing", "once")
+        self.assertGreater(run_json("bench", MLP, "--packing", "once")["forward_ms"], 0)
+        run("score", self.sketch, "--model", MLP, self.at("calibration.npz"), "--packing", "twice", code=2)
+
     def test_the_file_is_readable(self):
         header, data = read_sketch(self.sketch)
         self.assertIn("__metadata__", header)

@@ -206,7 +206,7 @@ fa_status trial_begin(trial *t, fa_context *context, const gradient_case *c)
         if (!t->known[i]) known[i].data = NULL;
         known_at[i] = t->in_at[i] ? &known[i] : NULL;
     }
-    fa_op_setup s = {.node = &t->node, .n_in = t->node.n_in, .n_out = t->node.n_out, .in = known_at, .out = t->out, .arena = &t->arena};
+    fa_op_setup s = {.node = &t->node, .n_in = t->node.n_in, .n_out = t->node.n_out, .in = known_at, .out = t->out, .arena = &t->arena, .wants = UINT32_MAX};
     fa_status status = t->op->prepare(&s);
     if (status != FA_OK) return status;
     t->params = s.params;

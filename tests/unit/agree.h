@@ -66,14 +66,14 @@ static inline void visit(void *user, const fa_tap *t)
     free(p_in), free(p_out);
 }
 
-static inline void run_in(fa_context *context, const fa_graph *g, int32_t logits, int32_t kernels, int32_t precision, const int64_t shape[4], const float *data, int64_t n, record *r)
+static inline void run_in(fa_context *context, const fa_graph *g, int32_t logits, int32_t kernels, int32_t precision, int32_t packing, const int64_t shape[4], const float *data, int64_t n, record *r)
 {
     fa_program *program;
     fa_pass *pass;
     bool tapped[64];
     memset(r, 0, sizeof *r);
     r->context = context;
-    ck_assert_msg(fa_program_create_in(g, logits, kernels, precision, &program) == FA_OK, "%s", fa_error_message());
+    ck_assert_msg(fa_program_create_in(g, logits, kernels, precision, packing, &program) == FA_OK, "%s", fa_error_message());
     r->program = program;
     r->layers = fa_program_layer_count(program);
     ck_assert_int_le(r->layers, 64);
@@ -93,7 +93,7 @@ static inline void run_in(fa_context *context, const fa_graph *g, int32_t logits
 
 static inline void run(fa_context *context, const fa_graph *g, int32_t logits, int32_t kernels, const int64_t shape[4], const float *data, int64_t n, record *r)
 {
-    run_in(context, g, logits, kernels, FA_PRECISION_F32, shape, data, n, r);
+    run_in(context, g, logits, kernels, FA_PRECISION_F32, FA_PACKING_FAST, shape, data, n, r);
 }
 
 static inline void compare(const float *got, const float *want, int64_t n, double tolerance, const char *what, uint64_t seed, int32_t layer)

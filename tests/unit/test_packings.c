@@ -4,7 +4,8 @@
 
 #include "backend/program.h"
 #include "base/context.h"
-#include "kernels/conv.h"
+#include "kernels/conv_once.h"
+#include "kernels/multiply.h"
 #include "one_context.h"
 
 #include <pthread.h>
@@ -44,6 +45,63 @@ START_TEST(packed_weights_are_unpacked)
         fa_conv_unpack(&g, packed, stride_out, stride_in, 1, again);
         ck_assert_msg(memcmp(weights, again, (size_t)count * sizeof *weights) == 0, "turn %d", turn);
         free(weights), free(again), free(packed);
+    }
+}
+END_TEST
+
+/* One direction of a convolution by weights packed for it, and by those packed once. */
+static void check_once(const fa_conv_geometry *g, fa_conv_direction direction, fa_isa isa, int turn)
+{
+    const bool back = direction == FA_CONV_DATA_GRADIENT;
+    fa_conv_geometry direct = *g;
+    direct.winograd = 0;
+    const int64_t n = 2, kernel = g->kh * g->kw, in = n * (back ? g->oh * g->ow * g->out : g->h * g->w * g->c), out = n * (back ? g->h * g->w * g->c : g->oh * g->ow * g->out);
+    fa_arena arena = {.context = context};
+    float *weights = fa_arena_array(&arena, (size_t)(g->out * g->c * kernel), sizeof(float)), *x = fa_arena_array(&arena, (size_t)in, sizeof(float)),
+          *want = fa_arena_array(&arena, (size_t)out, sizeof(float)), *got = fa_arena_array(&arena, (size_t)out, sizeof(float)), *bias = fa_arena_array(&arena, (size_t)(g->out + g->c), sizeof(float)),
+          *before = fa_arena_array(&arena, (size_t)out, sizeof(float)), *packed = fa_arena_array(&arena, fa_conv_packed_floats(g, direction), sizeof(float)),
+          *once = fa_arena_array(&arena, fa_conv_packed_floats(&direct, FA_CONV_FORWARD), sizeof(float));
+    fa_normal(5, (uint64_t)turn, 0, g->out * g->c * kernel, weights);
+    fa_normal(6, (uint64_t)turn, 0, in, x);
+    fa_normal(7, (uint64_t)turn, 0, out, before);
+    fa_normal(8, (uint64_t)turn, 0, g->out + g->c, bias);
+    memcpy(want, before, (size_t)out * sizeof *want), memcpy(got, before, (size_t)out * sizeof *got);
+    fa_conv_pack(g, direction, weights, g->c * kernel, kernel, 1, packed);
+    fa_conv_pack(&direct, FA_CONV_FORWARD, weights, g->c * kernel, kernel, 1, once);
+    const fa_conv *conv = fa_conv_new(&arena, isa, g, direction);
+    const fa_chain_step relu = {.function = FA_STEP_RELU};
+    const bool adds = turn % 3 == 0, masks = back && turn % 2;
+    fa_conv_data d = {.n = n, .in = x, .packed = packed, .bias = back ? NULL : bias, .residual = adds ? want : NULL, .out = want, .relu = !back && turn % 2,
+                      .slope = {masks, masks ? &relu : NULL, masks ? before : NULL}};
+    d.scratch = fa_arena_new(&arena, fa_conv_once_scratch(conv, g, direction) + FA_ALIGN);
+    d.scratch = (void *)(((uintptr_t)d.scratch + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN);
+    fa_conv_run(conv, &d);
+    d.packed = once, d.out = got, d.residual = adds ? got : NULL;
+    fa_conv_once_run(conv, g, direction, &d);
+    for (int64_t i = 0; i < out; i++)
+        ck_assert_msg(want[i] == got[i], "turn %d: element %lld of the %s is %.8g, by weights packed for it %.8g (%lld -> %lld channels, %lld x %lld / %lld, %lld x %lld)", turn, (long long)i,
+                      back ? "data-gradient" : "output", (double)got[i], (double)want[i], (long long)g->c, (long long)g->out, (long long)g->kh, (long long)g->kw, (long long)g->stride_h, (long long)g->h, (long long)g->w);
+    fa_arena_clear(&arena);
+}
+
+/* Of several blocks at the end: more weights than are made at a time. */
+START_TEST(weights_packed_once_serve_both_directions)
+{
+    static const int64_t channels[] = {1, 3, 8, 9, 16, 24, 33, 50}, kernels[] = {1, 2, 3, 5}, wide[][2] = {{100, 300}, {250, 250}, {520, 500}};
+    for (int turn = 0; turn < 240; turn++) {
+        const int many = turn < 234 ? -1 : (turn - 234) % 3;
+        fa_conv_geometry g = {.groups = 1, .c = many < 0 ? channels[turn % 8] : wide[many][0], .out = many < 0 ? channels[turn / 3 % 8] : wide[many][1], .h = 5 + turn % 6, .w = 4 + turn / 2 % 7,
+                              .stride_h = 1 + turn / 5 % 2, .stride_w = 1 + turn / 7 % 3, .dilation_h = 1 + turn / 11 % 2, .dilation_w = 1};
+        g.kh = kernels[turn / 4 % 4], g.kw = kernels[turn / 13 % 4];
+        if (turn % 2 || many >= 0) g.kh = g.kw = 3, g.stride_h = g.stride_w = many == 2 ? 2 : 1, g.dilation_h = 1;
+        if ((g.kh - 1) * g.dilation_h >= g.h || g.kw > g.w) continue;
+        g.pad_top = turn % g.kh, g.pad_left = turn / 2 % g.kw;
+        g.oh = (g.h + 2 * g.pad_top - (g.kh - 1) * g.dilation_h - 1) / g.stride_h + 1;
+        g.ow = (g.w + 2 * g.pad_left - g.kw) / g.stride_w + 1;
+        g.winograd = fa_conv_may_filter(&g) && g.c >= 8 && g.out >= 8 && turn % 4 != 3;
+        ck_assert(fa_conv_once_takes(&g) && fa_conv_supported(&g));
+        check_once(&g, FA_CONV_FORWARD, fa_kernels_isa(), turn);
+        check_once(&g, FA_CONV_DATA_GRADIENT, fa_kernels_isa(), turn);
     }
 }
 END_TEST
@@ -142,6 +200,33 @@ START_TEST(weights_that_were_taken_come_back)
 }
 END_TEST
 
+/* The option against the default, on either's layers: outputs have the same bits, gradients but for the order of sums. */
+START_TEST(packed_once_agrees)
+{
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        int64_t shape[4];
+        int32_t logits;
+        fa_graph *base = empty_graph(context), *g = random_network(base, seed, shape, &logits);
+        const int64_t elements = BATCH * shape[1] * shape[2] * shape[3];
+        float *data = malloc((size_t)elements * sizeof *data);
+        record want, got;
+        fa_normal(9, seed, 0, elements, data);
+        run_in(context, g, logits, FA_KERNELS_FAST, FA_PRECISION_F32, FA_PACKING_FAST, shape, data, BATCH, &want);
+        run_in(context, g, logits, FA_KERNELS_FAST, FA_PRECISION_F32, FA_PACKING_ONCE, shape, data, BATCH, &got);
+        ck_assert_msg(memcmp(want.loss, got.loss, sizeof want.loss) == 0, "network %d: losses", (int)seed);
+        for (int32_t l = 0; l < want.layers; l++) {
+            if (!want.layer[l].seen) continue;
+            compare(got.layer[l].d, want.layer[l].d, want.layer[l].n_d, 1e-5, "gradient", seed, l);
+            compare(got.layer[l].blocks, want.layer[l].blocks, want.layer[l].n_blocks, 1e-5, "block", seed, l);
+        }
+        release(&want), release(&got);
+        free(data);
+        fa_graph_destroy(g);
+        fa_graph_destroy(base);
+    }
+}
+END_TEST
+
 /* Every allocation of a first backward pass and of a restoration may fail, and leaves the program as it was. */
 START_TEST(every_allocation_may_fail)
 {
@@ -229,6 +314,8 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, packed_weights_are_unpacked);
     if (fa_kernels_available()) {
+        tcase_add_test(t, weights_packed_once_serve_both_directions);
+        tcase_add_test(t, packed_once_agrees);
         tcase_add_test(t, weights_that_were_taken_come_back);
         tcase_add_test(t, every_allocation_may_fail);
         tcase_add_test(t, threads_pack_once);

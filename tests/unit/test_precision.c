@@ -97,7 +97,7 @@ START_TEST(factors_are_rounded)
         memcpy(near, x, (size_t)count * sizeof *x);
         round_all(count, near);
         record *r = malloc(4 * sizeof *r);
-        run_in(context, given, logits, FA_KERNELS_REFERENCE, FA_PRECISION_BF16, dim, x, BATCH, &r[0]);
+        run_in(context, given, logits, FA_KERNELS_REFERENCE, FA_PRECISION_BF16, FA_PACKING_FAST, dim, x, BATCH, &r[0]);
         run(context, rounded, logits, FA_KERNELS_REFERENCE, dim, near, BATCH, &r[1]);
         run(context, given, logits, FA_KERNELS_REFERENCE, dim, x, BATCH, &r[2]);
         ck_assert_int_eq(r[0].layers, 2);
@@ -110,7 +110,7 @@ START_TEST(factors_are_rounded)
         }
         check_gradient(&r[0], gemm, BATCH, k);
         if (fa_kernels_available()) {
-            run_in(context, given, logits, FA_KERNELS_FAST, FA_PRECISION_BF16, dim, x, BATCH, &r[3]);
+            run_in(context, given, logits, FA_KERNELS_FAST, FA_PRECISION_BF16, FA_PACKING_FAST, dim, x, BATCH, &r[3]);
             compare(r[3].layer[1].a, r[0].layer[1].a, r[0].layer[1].n_a, 1e-5, "input", k, 1);
             for (int32_t l = 0; l < 2; l++) {
                 compare(r[3].layer[l].d, r[0].layer[l].d, r[0].layer[l].n_d, 1e-5, "gradient", k, l);
@@ -140,8 +140,8 @@ START_TEST(random_networks_agree)
         float *x = malloc((size_t)count * sizeof *x);
         fa_normal(5, seed, 0, count, x);
         record *want = malloc(sizeof *want), *got = malloc(sizeof *got);
-        run_in(context, g, logits, FA_KERNELS_REFERENCE, FA_PRECISION_BF16, dim, x, BATCH, want);
-        run_in(context, g, logits, FA_KERNELS_FAST, FA_PRECISION_BF16, dim, x, BATCH, got);
+        run_in(context, g, logits, FA_KERNELS_REFERENCE, FA_PRECISION_BF16, FA_PACKING_FAST, dim, x, BATCH, want);
+        run_in(context, g, logits, FA_KERNELS_FAST, FA_PRECISION_BF16, FA_PACKING_FAST, dim, x, BATCH, got);
         for (int64_t i = 0; i < BATCH; i++) ck_assert_msg(fabsf(got->loss[i] - want->loss[i]) <= 2e-2f * (1 + want->loss[i]), "network %d: loss", (int)seed);
         for (int32_t l = 0; l < want->layers; l++) compare(got->layer[l].a, want->layer[l].a, want->layer[l].n_a, 2e-2, "input", seed, l);
         release(want), release(got);

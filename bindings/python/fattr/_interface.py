@@ -50,7 +50,7 @@ fa_status fa_mechanisms_load_memory(const fa_sketch *sketch, const void *data, s
 typedef struct fa_detection_metrics { size_t struct_size; double auroc; double aupr; double aupr_clean; double fpr95; double der_best; double best_threshold; } fa_detection_metrics;
 fa_status fa_detection_metrics_compute(const double *clean, int64_t n_clean, const double *anomalous, int64_t n_anomalous, double acc, double asr, fa_detection_metrics *out);
 typedef struct fa_model fa_model;
-typedef struct fa_model_options { size_t struct_size; const char *output; const fa_array *bound; int32_t bound_count; int64_t plan_cache; int32_t precision; } fa_model_options;
+typedef struct fa_model_options { size_t struct_size; const char *output; const fa_array *bound; int32_t bound_count; int64_t plan_cache; int32_t precision; int32_t packing; } fa_model_options;
 void fa_model_options_init(fa_model_options *options, size_t size);
 fa_status fa_model_load_file(fa_context *context, const char *path, const fa_model_options *options, fa_model **out);
 fa_status fa_model_load_memory(fa_context *context, const void *data, size_t size, const fa_model_options *options, fa_model **out);
@@ -185,6 +185,8 @@ CONSTANTS = {
     "FA_LOSS_COUNT": 9,
     "FA_PRECISION_F32": 0,
     "FA_PRECISION_BF16": 1,
+    "FA_PACKING_FAST": 0,
+    "FA_PACKING_ONCE": 1,
     "FA_DIGEST_SIZE": 16,
     "FA_SIGNATURES_INT16": 0,
     "FA_SIGNATURES_F32": 1,

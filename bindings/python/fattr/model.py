@@ -70,36 +70,38 @@ class Model(Handle):
 
     @classmethod
     def load(cls, path: Path, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, plan_cache: Optional[int] = None,
-             precision: str = "f32", context: Optional[Context] = None) -> "Model":
+             precision: str = "f32", packing: str = "fast", context: Optional[Context] = None) -> "Model":
         """Reads an ONNX file. output: name of the value that holds the class logits; None: the first output, before a trailing Softmax.
 
         bound: inputs by name that are the same in every run (a sample rate, a mode): part of the model from then on, and given to no run.
         plan_cache: sizes of inputs and values that run() stays ready for, default 8.
         precision: "f32", or "bf16": layers round their weights and what they multiply to bfloat16, up to twice as fast where the CPU multiplies those.
+        packing: "fast", or "once": weights are held once, in about the file's size, and a pass takes longer.
         """
         return cls._open(lib.fa_model_load_file, os.path.abspath(os.fsencode(path)), (_native.encode(os.fsencode(path)),), context, bound, output=output, plan_cache=plan_cache,
-                         precision=precision)
+                         precision=precision, packing=packing)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, output: Optional[str] = None, bound: Optional[Dict[str, Any]] = None, plan_cache: Optional[int] = None,
-                   precision: str = "f32", context: Optional[Context] = None) -> "Model":
+                   precision: str = "f32", packing: str = "fast", context: Optional[Context] = None) -> "Model":
         """The same from the file's bytes."""
         data = bytes(data)
-        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), context, bound, output=output, plan_cache=plan_cache, precision=precision)
+        return cls._open(lib.fa_model_load_memory, bytearray(data), (data, len(data)), context, bound, output=output, plan_cache=plan_cache, precision=precision, packing=packing)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("Model.load() and Model.from_bytes() make models")
 
     @classmethod
     def _open(cls, create: Any, source: Any, arguments: Tuple[Any, ...], context: Optional[Context], bound: Optional[Dict[str, Any]], output: Optional[str],
-              plan_cache: Optional[int], precision: str) -> "Model":
+              plan_cache: Optional[int], precision: str, packing: str) -> "Model":
         held = _arrays.inputs(bound or {})
         o = _native.options("fa_model_options", output=_native.encode(output), bound=_arrays.c_arrays(held) if held else None, bound_count=len(held), plan_cache=plan_cache,
-                            precision=_native.choice(_native.PRECISIONS, "precision", precision))
+                            precision=_native.choice(_native.PRECISIONS, "precision", precision),
+                            packing=_native.choice(_native.PACKINGS, "packing", packing))
         context = context or default_context()
         model = cls._made(create, context.handle, *arguments, ctypes.byref(o))
         model.context = context
-        model._source = source, {"output": output, "bound": {name: a.copy() for name, a in held}, "plan_cache": plan_cache, "precision": precision}
+        model._source = source, {"output": output, "bound": {name: a.copy() for name, a in held}, "plan_cache": plan_cache, "precision": precision, "packing": packing}
         return model
 
     def __copy__(self) -> "Model":

@@ -84,6 +84,13 @@ class Life(unittest.TestCase):
             with self.assertRaisesRegex(fattr.FattrError, "fa_model_options.plan_cache"):
                 fattr.Model.load(MODELS / "mlp.onnx", plan_cache=plans)
 
+    def test_packing(self):
+        once = fattr.Model.load(MODELS / "clean.onnx", packing="once", context=self.context)
+        self.assertEqual(once.digest, self.model.digest)
+        pickle.loads(pickle.dumps(once))
+        with self.assertRaisesRegex(fattr.ArgumentError, "packing: 'twice' is none of fast, once"):
+            fattr.Model.load(MODELS / "clean.onnx", packing="twice")
+
     def test_precision(self):
         rounded = fattr.Model.load(MODELS / "clean.onnx", precision="bf16", context=self.context)
         self.assertEqual((self.model.info.precision, rounded.info.precision), ("f32", "bf16"))

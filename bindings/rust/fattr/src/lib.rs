@@ -49,7 +49,7 @@ pub use language::{GenerateOptions, Token, Tokens};
 pub use loss::{Loss, OutputBatch};
 pub use mechanisms::{Mechanism, Mechanisms};
 pub use metrics::{detection_metrics, DetectionMetrics};
-pub use model::{Layer, Model, ModelInfo, ModelOptions, Node, Precision, Tensor, Value};
+pub use model::{Layer, Model, ModelInfo, ModelOptions, Node, Packing, Precision, Tensor, Value};
 pub use monitor::{Monitor, MonitorState};
 pub use refset::RefSet;
 pub use scorer::{Batch, Explanation, Explanations, Score, Scored, Scorer, ScorerOptions, Signatures, Timing};

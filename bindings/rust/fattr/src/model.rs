@@ -106,6 +106,17 @@ impl Precision {
     }
 }
 
+/// How weights are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum Packing {
+    /// In whatever order is fastest for either direction; default.
+    Fast = sys::FA_PACKING_FAST,
+    /// Once, in about the file's size; a pass takes longer.
+    Once = sys::FA_PACKING_ONCE,
+}
+
 /// Options of a model.
 #[derive(Clone, Debug)]
 pub struct ModelOptions<'a> {
@@ -139,6 +150,11 @@ impl<'a> ModelOptions<'a> {
     /// What layers are computed in.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.raw.precision = precision as i32;
+        self
+    }
+    /// How weights are held.
+    pub fn packing(mut self, packing: Packing) -> Self {
+        self.raw.packing = packing as i32;
         self
     }
     ffi::setters! {

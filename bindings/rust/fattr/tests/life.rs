@@ -59,6 +59,9 @@ fn models_describe_themselves() {
     let again = Model::from_bytes(&w.context, &bytes, &ModelOptions::new().output(&info.logits).unwrap()).unwrap();
     let rounded = Model::from_bytes(&w.context, &bytes, &ModelOptions::new().precision(Precision::Bf16)).unwrap();
     assert_eq!((info.precision, rounded.info().unwrap().precision), (Precision::F32, Precision::Bf16));
+    let once = Model::from_bytes(&w.context, &bytes, &ModelOptions::new().packing(Packing::Once)).unwrap();
+    let same = once.run(&[ArrayView::new(&w.references, &[40, 1, 28, 28]).unwrap()], None).unwrap();
+    assert_eq!(same.elements::<f32>(), logits.elements::<f32>());
     let near = rounded.run(&[ArrayView::new(&w.references, &[40, 1, 28, 28]).unwrap()], None).unwrap();
     assert_ne!(near.elements::<f32>(), logits.elements::<f32>());
     assert_eq!(again.digest().unwrap(), w.model.digest().unwrap());
