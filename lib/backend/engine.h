@@ -30,6 +30,7 @@ struct fa_pass {
     float *at_logits;     /* the gradient there, for backward; NULL in a pass that goes forward alone */
     fa_tap *geometry;     /* [layer_count]; of tapped layers */
     double flops_forward, flops_backward; /* of one input */
+    void *workspace;
     size_t bytes; /* of values and gradients; 0: unknown */
     fa_position *position; /* [head.positions] of one input */
     int64_t *target;       /* [head.positions] */

@@ -127,7 +127,9 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     const fa_view *output = fa_plan_value(e->plan, program->logits);
     FA_TRY(fa_head_fit(r->loss, output, p->batch, g->value[program->logits].name, output->data != NULL, &p->head));
     FA_TRY(set_geometry(p));
+    if (r->workspace) FA_TRY(fa_plan_reserve(e->plan, r->workspace(r->workspace_user, p)));
     FA_TRY(fa_run_create_beside(e->plan, p->arena.context, r->beside ? ((const executor *)r->beside->state)->run : NULL, &e->run));
+    if (r->workspace) p->workspace = fa_run_workspace(e->run);
     find_inputs(p);
     p->flops_forward = fa_plan_flops_forward(e->plan) / (double)p->batch;
     p->flops_backward = fa_plan_flops_backward(e->plan) / (double)p->batch;

@@ -36,6 +36,9 @@ static fa_status make_rows(fa_pass *p)
     return p->position && p->target && p->weight ? FA_OK : FA_ERR_MEMORY;
 }
 
+/* From here on an arena aligns to FA_ALIGN. */
+#define LARGE 4096
+
 fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
 {
     const fa_program *program = request->program;
@@ -48,6 +51,10 @@ fa_status fa_pass_create(const fa_pass_request *request, fa_pass **out)
     p->output_gradient = request->output_gradient;
     p->output_gradient_user = request->output_gradient_user;
     fa_status status = program->engine->create(p, request);
+    if (status == FA_OK && request->workspace && !p->workspace) {
+        p->workspace = fa_arena_new(&p->arena, request->workspace(request->workspace_user, p) + LARGE);
+        status = p->workspace ? FA_OK : FA_ERR_MEMORY;
+    }
     if (status == FA_OK) status = make_rows(p);
     for (int32_t l = 0; status == FA_OK && request->tapped && l < fa_program_layer_count(program); l++) p->geometry[l].padded = p->head.loss == FA_LOSS_NEXT_TOKEN;
     if (status != FA_OK) {
@@ -95,6 +102,11 @@ double fa_pass_flops_forward(const fa_pass *p)
 size_t fa_pass_bytes(const fa_pass *p)
 {
     return p->bytes;
+}
+
+void *fa_pass_workspace(const fa_pass *p)
+{
+    return p->workspace;
 }
 
 double fa_pass_flops_backward(const fa_pass *p)

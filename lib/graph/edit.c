@@ -44,14 +44,20 @@ void fa_edit_discard(fa_edit *e)
     e->graph = NULL;
 }
 
-/* The old array stays in the arena: doubling keeps the waste below what is used. */
+static void *move(fa_arena *arena, void *old, int32_t used, size_t room, size_t size)
+{
+    void *p = fa_arena_array(arena, room, size);
+    if (!p) return NULL;
+    memcpy(p, old, (size_t)used * size);
+    fa_arena_release(arena, old);
+    return p;
+}
+
 static void *grow(fa_arena *arena, void *old, int32_t used, int32_t *room, size_t size)
 {
     if (used < *room) return old;
-    void *p = fa_arena_array(arena, 2 * (size_t)*room, size);
-    if (!p) return NULL;
-    memcpy(p, old, (size_t)used * size);
-    *room *= 2;
+    void *p = move(arena, old, used, 2 * (size_t)*room, size);
+    if (p) *room *= 2;
     return p;
 }
 
@@ -170,7 +176,12 @@ fa_status fa_edit_finish(fa_edit *e, fa_graph **out)
     for (int32_t n = 0; n < g->n_node; n++)
         if (g->node[n].op) g->node[kept++] = g->node[n];
     g->n_node = kept;
-    fa_status status = fa_graph_finish(g);
+    fa_value *values = move(&g->arena, g->value, g->n_value, (size_t)g->n_value + 1, sizeof *values); /* without room for more */
+    fa_status status = FA_ERR_MEMORY;
+    if (values) {
+        g->value = values;
+        status = fa_graph_finish(g);
+    }
     if (status != FA_OK) {
         fa_edit_discard(e);
         return status;

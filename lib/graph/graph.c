@@ -167,7 +167,10 @@ static fa_status order_nodes(fa_graph *g)
         status = sort(g, sorted, missing, head, next, heap);
     }
     fa_delete(c, work);
-    if (status == FA_OK) g->node = sorted;
+    if (status == FA_OK) {
+        fa_arena_release(&g->arena, g->node);
+        g->node = sorted;
+    }
     return status;
 }
 

@@ -52,6 +52,10 @@ fa_plan_memory fa_plan_memory_of(const fa_plan *plan);
 double fa_plan_flops_forward(const fa_plan *plan);
 double fa_plan_flops_backward(const fa_plan *plan);               /* data gradients that are really computed */
 
+/* For runs made from now on: their workspace, which nodes use while they run, has so many bytes at least, and what is called between nodes (fa_tap_visit) may use it too. */
+fa_status fa_plan_reserve(fa_plan *plan, size_t bytes);
+void *fa_run_workspace(fa_run *run); /* aligned to FA_ALIGN */
+
 fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out);
 /* The same in the memory of another run, which must outlive it: using either loses what the other holds. Where that is too small, or NULL, in memory of its own. Not for initialisers that vary. */
 fa_status fa_run_create_beside(const fa_plan *plan, fa_context *context, const fa_run *beside, fa_run **out);

@@ -231,6 +231,7 @@ static fa_status place_scratch(fa_plan *p)
     }
     for (int32_t k = 0; k < p->n_forward; k++)
         if (!keeps_scratch(p, &p->step[p->forward[k]])) p->step[p->forward[k]].scratch_offset = p->arena_bytes;
+    p->shared_at = p->arena_bytes;
     if (!fa_add_size(p->arena_bytes, shared, &p->arena_bytes)) return fa_fail(FA_ERR_LIMIT, "the model's tensors at this shape are too large");
     return FA_OK;
 }

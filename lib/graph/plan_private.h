@@ -79,6 +79,7 @@ struct fa_plan {
     size_t *kept_offset; /* [n_value] in a copy of what fa_run_prepare() leaves behind; FA_NOWHERE for what does not belong to it */
     size_t kept_bytes;
     size_t arena_bytes;
+    size_t shared_at;   /* in the arena: the workspace of all nodes that keep nothing in theirs, up to its end */
     size_t live_bytes, placed_bytes; /* most of values and gradients that is alive at one step, and what their places take */
     double flops_forward, flops_backward;
 };

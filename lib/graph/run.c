@@ -53,6 +53,19 @@ size_t fa_plan_arena_bytes(const fa_plan *plan)
     return lay_out(plan).whole;
 }
 
+fa_status fa_plan_reserve(fa_plan *p, size_t bytes)
+{
+    size_t end;
+    if (!fa_add_size(bytes, FA_ALIGN - 1, &end) || !fa_add_size(p->shared_at, end & ~(size_t)(FA_ALIGN - 1), &end)) return fa_fail(FA_ERR_LIMIT, "the workspace is too large");
+    if (end > p->arena_bytes) p->arena_bytes = end;
+    return FA_OK;
+}
+
+void *fa_run_workspace(fa_run *run)
+{
+    return run->arena + run->plan->shared_at;
+}
+
 fa_plan_memory fa_plan_memory_of(const fa_plan *plan)
 {
     return (fa_plan_memory){plan->live_bytes, plan->placed_bytes, plan->arena_bytes - plan->placed_bytes, fa_plan_arena_bytes(plan)};

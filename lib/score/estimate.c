@@ -77,11 +77,18 @@ static size_t build_bytes(const sizing *z)
     return base + most(most(predicting, summing), most(projecting, signing + judging));
 }
 
-static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, int64_t batch, fa_pass **out)
+/* Of a scorer's taps. */
+static size_t workspace(void *user, const fa_pass *pass)
+{
+    const sizing *z = user;
+    return fa_extract_scratch(z->request->network->program, &z->body, pass);
+}
+
+static fa_status plan(sizing *z, fa_context *context, const fa_array *inputs, int64_t batch, size_t (*space)(void *, const fa_pass *), fa_pass **out)
 {
     const fa_network *n = z->request->network;
     return fa_pass_create(&(fa_pass_request){.program = n->program, .context = context, .inputs = inputs, .n_inputs = n->n_input, .batch = batch,
-                                             .tapped = z->blocks.tapped, .loss = z->request->options->loss},
+                                             .tapped = z->blocks.tapped, .loss = z->request->options->loss, .workspace = space, .workspace_user = z},
                           out);
 }
 
@@ -103,7 +110,7 @@ static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs
     const fa_build_request *r = z->request;
     const fa_program *program = r->network->program;
     fa_pass *single;
-    FA_TRY(plan(z, counter, inputs, r->options->batch, &z->pass));
+    FA_TRY(plan(z, counter, inputs, r->options->batch, NULL, &z->pass));
     z->pass_bytes = (size_t)fa_context_memory_used(counter);
     z->batch = fa_pass_batch(z->pass);
     int64_t m = r->calibration ? r->calibration->n : 0, longest = m > r->references->n ? m : r->references->n;
@@ -113,9 +120,8 @@ static fa_status estimate(sizing *z, fa_context *counter, const fa_array *inputs
     out->file_bytes = fa_sketch_file_bytes(&z->body, r->references->n, m);
     fa_pass_destroy(z->pass);
     z->pass = NULL;
-    FA_TRY(plan(z, counter, inputs, 1, &single));
+    FA_TRY(plan(z, counter, inputs, 1, workspace, &single));
     out->scorer_bytes = fa_context_memory_used(counter) + fa_projector_bytes(program, &z->body, single) +
-        fa_extract_scratch(program, &z->body, single) +
                         z->scores_bytes + fa_scorer_bytes(&z->body, r->references->n, r->network->n_input, 1);
     if (!m) out->scorer_bytes += fa_fixed_bytes(z->body.n_layer, z->body.offset, r->references->n, FA_SIGNATURES_INT16);
     fa_pass_destroy(single);

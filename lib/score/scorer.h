@@ -11,7 +11,7 @@
 
 /* One way to run the network: a pass for so many inputs at a time, for gradients or at drawn weights. */
 typedef struct fa_scorer_lane {
-    fa_projector *projector;
+    fa_projector *projector; /* NULL: that of a batch, which has the same layout */
     fa_extraction extraction;
     fa_tracer tracer;
     int64_t batch;
@@ -22,7 +22,6 @@ typedef struct fa_scorer_lane {
 /* The network for inputs of one shape. `many` is empty at max_batch 1. */
 typedef struct fa_scorer_plan {
     fa_scorer_lane single, many; /* gradients: in the same memory, since a call uses one of them */
-    void *scratch;               /* of their taps */
     fa_own own; /* trace sketches: of [max_batch] inputs; fa_score_tokens(): of one, the token that each output is held against, or -1 */
     float *token_loss, *token_mask; /* fa_score_tokens(): [positions]; NULL under losses without it */
 } fa_scorer_plan;

@@ -20,7 +20,6 @@ static void plan_end(fa_context *context, fa_scorer_plan *p)
     lane_end(&p->single);
     lane_end(&p->many);
     fa_own_end(&p->own);
-    fa_delete(context, p->scratch);
     fa_delete(context, p->token_loss);
     fa_delete(context, p->token_mask);
     *p = (fa_scorer_plan){.single = {.batch = 0}};
@@ -53,33 +52,31 @@ static fa_status trace_lane_begin(fa_scorer *s, const fa_pass_request *request, 
     return batch == 1 ? fa_tracer_keep(&l->tracer, s->sketch->body->offset[s->sketch->body->n_layer], cache_left(s)) : FA_OK;
 }
 
-static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_t batch, fa_scorer_lane *l)
+/* What the taps of a lane work in. */
+static size_t workspace(void *user, const fa_pass *pass)
+{
+    const fa_scorer *s = user;
+    return fa_extract_scratch(s->network->program, s->sketch->body, pass);
+}
+
+/* `other`: a lane whose projections this one may share, and which outlives it; or NULL. */
+static fa_status lane_begin(fa_scorer *s, const fa_pass_request *request, int64_t batch, const fa_scorer_lane *other, fa_scorer_lane *l)
 {
     if (s->varied) return trace_lane_begin(s, request, batch, l);
     const fa_program *program = s->network->program;
     const fa_sketch_body *b = s->sketch->body;
     fa_pass_request r = *request;
     r.batch = batch;
+    r.workspace = workspace;
+    r.workspace_user = s;
     FA_TRY(fa_pass_create(&r, &l->extraction.pass));
     FA_TRY(check_classes(b, l->extraction.pass));
-    FA_TRY(fa_projector_create(s->context, program, b, l->extraction.pass, &l->projector));
-    l->extraction.projector = l->projector;
+    l->extraction.scratch = fa_pass_workspace(l->extraction.pass);
+    if (other && fa_projector_serves(program, other->extraction.pass, l->extraction.pass)) l->extraction.projector = other->extraction.projector;
+    else FA_TRY(fa_projector_create(s->context, program, b, l->extraction.pass, &l->projector));
+    if (l->projector) l->extraction.projector = l->projector;
     l->batch = fa_pass_batch(l->extraction.pass);
     return FA_OK;
-}
-
-/* One workspace for the taps of both lanes. */
-static fa_status scratch_begin(fa_scorer *s, fa_scorer_plan *p)
-{
-    if (s->varied) return FA_OK;
-    size_t most = 0;
-    const fa_scorer_lane *lanes[] = {&p->single, &p->many};
-    for (int i = 0; i < 2; i++) {
-        const size_t bytes = lanes[i]->batch ? fa_extract_scratch(s->network->program, s->sketch->body, lanes[i]->extraction.pass) : 0;
-        if (bytes > most) most = bytes;
-    }
-    p->single.extraction.scratch = p->many.extraction.scratch = p->scratch = fa_new_uncleared(s->context, most);
-    return p->scratch ? FA_OK : FA_ERR_MEMORY;
 }
 
 /* Values and gradients that a core's caches may be hoped to keep until the taps read them again. */
@@ -94,7 +91,7 @@ static fa_status together(fa_scorer *s, const fa_pass_request *request, fa_score
 {
     const int64_t batch = *inputs = s->options.max_batch, most = batch / ENOUGH;
     if (s->varied || most < 2) return FA_OK;
-    FA_TRY(lane_begin(s, request, 1, &p->single));
+    FA_TRY(lane_begin(s, request, 1, NULL, &p->single));
     const int64_t wanted = (int64_t)((double)fa_pass_bytes(p->single.extraction.pass) * (double)batch / CACHED) + 1, parts = wanted < most ? wanted : most;
     lane_end(&p->single);
     *inputs = (batch + parts - 1) / parts;
@@ -108,11 +105,10 @@ static fa_status lanes_begin(fa_scorer *s, const fa_pass_request *request, fa_sc
     if (s->options.max_batch > 1) {
         int64_t inputs;
         FA_TRY(together(s, request, p, &inputs));
-        FA_TRY(lane_begin(s, request, inputs, &p->many));
+        FA_TRY(lane_begin(s, request, inputs, NULL, &p->many));
         beside.beside = p->many.extraction.pass;
     }
-    FA_TRY(lane_begin(s, &beside, 1, &p->single));
-    return scratch_begin(s, p);
+    return lane_begin(s, &beside, 1, p->many.batch && !s->varied ? &p->many : NULL, &p->single);
 }
 
 /* What a plan keeps of the positions of an output. */

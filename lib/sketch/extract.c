@@ -102,6 +102,21 @@ fa_status fa_projector_create(fa_context *context, const fa_program *program, co
     return FA_OK;
 }
 
+static bool same_layout(const fa_tap *x, const fa_tap *y)
+{
+    return x->c == y->c && x->h == y->h && x->w == y->w && x->out == y->out && x->oh == y->oh && x->ow == y->ow && x->groups == y->groups && x->kh == y->kh && x->kw == y->kw &&
+           x->stride_h == y->stride_h && x->stride_w == y->stride_w && x->dilation_h == y->dilation_h && x->dilation_w == y->dilation_w && x->pad_top == y->pad_top && x->pad_left == y->pad_left &&
+           x->a_n == y->a_n && x->a_c == y->a_c && x->a_h == y->a_h && x->a_w == y->a_w && x->d_n == y->d_n && x->d_c == y->d_c && x->d_h == y->d_h && x->d_w == y->d_w &&
+           x->has_bias == y->has_bias && x->lookup == y->lookup && x->turned == y->turned;
+}
+
+bool fa_projector_serves(const fa_program *program, const fa_pass *made_for, const fa_pass *pass)
+{
+    for (int32_t l = 0; l < fa_program_layer_count(program); l++)
+        if (visited(made_for, l) != visited(pass, l) || !same_layout(fa_pass_geometry(made_for, l), fa_pass_geometry(pass, l))) return false;
+    return true;
+}
+
 size_t fa_extract_scratch(const fa_program *program, const fa_sketch_body *body, const fa_pass *pass)
 {
     size_t most = FA_ALIGN;

@@ -18,6 +18,9 @@ typedef struct fa_projector fa_projector;
 fa_status fa_projector_create(fa_context *context, const fa_program *program, const fa_sketch_body *body, const fa_pass *pass, fa_projector **out);
 void fa_projector_destroy(fa_projector *projector);
 
+/* True where one that was made for a pass serves another: the same layers, laid out in the same way, whatever their batches. */
+bool fa_projector_serves(const fa_program *program, const fa_pass *made_for, const fa_pass *pass);
+
 /* What fa_projector_create() would take. */
 size_t fa_projector_bytes(const fa_program *program, const fa_sketch_body *body, const fa_pass *pass);
 
