@@ -98,7 +98,8 @@ typedef struct fa_memory_estimate {
     uint64_t draw_bytes;     /**< of sketch_bytes and of file_bytes, what the draws of a trace sketch take */
 } fa_memory_estimate;
 
-/** States beforehand what fa_sketch_build() with the same arguments will take, within 10 %, all layers having signal and no reference being dropped. */
+/** States beforehand what fa_sketch_build() with the same arguments will take, within 10 %, all layers having signal and no reference being dropped. What the model packs when
+ *  something first goes backward, for this call too, is the model's and not counted. */
 FA_API fa_status fa_sketch_memory_estimate(const fa_model *model, const fa_refset *references, const fa_refset *calibration, const fa_sketch_options *options, fa_memory_estimate *out);
 
 /**
