@@ -35,7 +35,8 @@ typedef struct fa_context_options {
     uint64_t memory_limit; /**< bytes that all objects of this context may hold together; 0 (default): no limit */
     /** The host's own executor, in the place of threads of the library's: calls body(argument, i) once for each i in 0 ... count - 1 (count is at most the number of threads asked
      * for), on any threads, in any order and at the same time as far as it can, and returns when all have returned. Called from the thread of a public call that works in
-     * parallel, from several at once where the host makes such calls at once. Results do not depend on it. NULL (default): the library starts threads. */
+     * parallel, from several at once where the host makes such calls at once. Where one input is shared (fa_scorer_options.threads), the first body that is called
+     * leads, and others help until it is done: they return at its end, and none waits for one that has not begun. Results do not depend on it. NULL (default): the library starts threads. */
     void (*parallel_for)(void *user, int32_t count, fa_parallel_body body, void *argument);
     void *parallel_user;
 } fa_context_options;

@@ -30,9 +30,11 @@ typedef struct fa_scorer_options {
                                 *   another one, where the model leaves its dimensions open, is planned by the first call that brings it, in the place of the shape not used for longest.
                                 *   Each holds what the model's values and gradients take at that shape for max_batch inputs, and the sketch's projections as the
                                 *   kernels want them; for a trace sketch the weights as well. The model's own weights are shared by all */
-    int32_t threads;           /**< gradient sketches: threads that share the inputs of a batch, the calling one included (or calls of fa_context_options.parallel_for); each has memory as a
-                                *   scorer of max_batch / threads. They sleep between calls. The same bits for any number. 1 to 256, at most max_batch / 2; default 1. An
-                                *   output_gradient is called from all of them */
+    int32_t threads;           /**< gradient sketches: threads that share what a call does, the calling one included (or calls of fa_context_options.parallel_for). Where max_batch is at least
+                                *   2 threads, inputs of a batch are shared, and each thread has memory as a scorer of max_batch / threads; single inputs, and batches of a scorer with a
+                                *   smaller max_batch, are shared node by node: rows or channels of each layer, which takes workspaces of the kernels for each thread. The same bits for
+                                *   any number. Threads without work look for some for a tenth of a millisecond within a call and half of that after it, then they sleep. What takes less
+                                *   than about 20 microseconds is done by the caller alone. 1 to 256; default 1. An output_gradient is called from any of them */
     int32_t signatures;        /**< gradient sketches: FA_SIGNATURES_..., default FA_SIGNATURES_INT16. What it changes is in docs/method.md; cone, span and residual take the sketch's own
                                 *   signatures for what references share among themselves */
 } fa_scorer_options;

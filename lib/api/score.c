@@ -40,7 +40,7 @@ fa_status fa_scorer_create(const fa_sketch *sketch, const fa_model *model, const
     FA_CHECK(out);
     FA_TRY(fa_options_read("fa_scorer_options", &o, sizeof o, options));
     FA_TRY(fa_sketch_match(sketch->body, &model->network));
-    FA_TRY(fa_scorer_make(sketch, &model->network, &o, &s));
+    FA_TRY(fa_scorer_make(sketch, &model->network, &o, NULL, &s));
     fa_sketch_retain(sketch);
     s->model = fa_model_retain(model);
     *out = s;
@@ -62,7 +62,7 @@ fa_status fa_score(fa_scorer *scorer, const fa_array *inputs, int32_t input_coun
     FA_CHECK(scorer);
     FA_CHECK(inputs);
     FA_CHECK(result);
-    return scorer->team ? fa_team_run(scorer, inputs, input_count, result, 1) : fa_scorer_run(scorer, inputs, input_count, 1, result, 0, 1);
+    return fa_scorer_run_all(scorer, inputs, input_count, result, 1);
 }
 
 fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, fa_result *results, int64_t n)
@@ -73,7 +73,7 @@ fa_status fa_score_batch(fa_scorer *scorer, const fa_array *inputs, int32_t inpu
     if (n < 1) return fa_fail(FA_ERR_ARGUMENT, "fa_score_batch: n is %lld", (long long)n);
     if (n > scorer->options.max_batch)
         return fa_fail(FA_ERR_LIMIT, "fa_score_batch: %lld inputs; the scorer was made for max_batch %d", (long long)n, scorer->options.max_batch);
-    return scorer->team ? fa_team_run(scorer, inputs, input_count, results, n) : fa_scorer_run(scorer, inputs, input_count, n, results, 0, n);
+    return fa_scorer_run_all(scorer, inputs, input_count, results, n);
 }
 
 fa_status fa_score_tokens(fa_scorer *scorer, const fa_array *inputs, int32_t input_count, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "kernels/kernels.h"
 #include "kernels/multiply.h"
+#include "kernels/rowwise.h"
 
 static size_t most(size_t a, size_t b)
 {
@@ -23,7 +24,45 @@ size_t fa_head_square(int64_t t, int64_t s)
 static void multiply(const fa_head *h, fa_multiply x)
 {
     x.scratch = h->packed;
+    x.pool = h->pool;
     fa_multiply_run(fa_kernels_isa(), &x);
+}
+
+/* Rows of scores that threads share. */
+typedef struct rows {
+    const fa_head *head;
+    float scale;
+    const float *mask, *weights;
+    int64_t mask_step;
+    float *z;
+} rows;
+
+#define ROW_COST 150.0 /* of an element */
+
+static void some_softmax(void *user, int64_t first, int64_t end, int32_t thread)
+{
+    const rows *r = user;
+    float *z = r->z + first * r->head->s;
+    (void)thread;
+    fa_rowwise_for(fa_kernels_isa())->softmax(end - first, r->head->s, r->scale, r->mask ? r->mask + first * r->mask_step : NULL, r->mask_step, z, z);
+}
+
+static void some_softmax_gradient(void *user, int64_t first, int64_t end, int32_t thread)
+{
+    const rows *r = user;
+    float *z = r->z + first * r->head->s;
+    (void)thread;
+    fa_rowwise_for(fa_kernels_isa())->softmax_gradient(end - first, r->head->s, r->scale, r->weights + first * r->head->s, z, z, false);
+}
+
+void fa_head_softmax(const fa_head *h, float scale, const float *mask, int64_t mask_step, float *scores)
+{
+    fa_pool_share(h->pool, h->t, ROW_COST * (double)h->t * (double)h->s, some_softmax, &(rows){.head = h, .scale = scale, .mask = mask, .mask_step = mask_step, .z = scores});
+}
+
+void fa_head_softmax_gradient(const fa_head *h, float scale, const float *weights, float *z)
+{
+    fa_pool_share(h->pool, h->t, ROW_COST / 4 * (double)h->t * (double)h->s, some_softmax_gradient, &(rows){.head = h, .scale = scale, .weights = weights, .z = z});
 }
 
 void fa_head_scores(const fa_head *h, float *scores)

@@ -2,6 +2,7 @@
 #include "backend/batch_place.h"
 #include "backend/engine.h"
 #include "base/error.h"
+#include "base/pool.h"
 #include "graph/plan.h"
 
 #include <string.h>
@@ -122,14 +123,16 @@ static fa_status create(fa_pass *p, const fa_pass_request *r)
     FA_TRY(fa_pass_input_views(p, r, g, &inputs));
     fa_plan_request request = {.graph = g, .context = r->context, .ops = program->ops, .inputs = inputs, .wanted = wanted, .n_wanted = n_wanted,
                                .loss = e->n_tap || p->gradient ? program->logits : -1, .tap = taps, .tap_input = tap_input, .n_tap = e->n_tap,
-                               .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0, .slice = trains(p) ? SLICE : 0};
+                               .wrt = program->parameters.value, .n_wrt = p->gradient ? program->parameters.count : 0, .threads = r->pool ? fa_pool_threads(r->pool) : 0, .slice = trains(p) ? SLICE : 0};
     FA_TRY(fa_plan_create(&request, &e->plan));
     const fa_view *output = fa_plan_value(e->plan, program->logits);
     FA_TRY(fa_head_fit(r->loss, output, p->batch, g->value[program->logits].name, output->data != NULL, &p->head));
     FA_TRY(set_geometry(p));
+    for (int32_t t = 0; t < e->n_tap; t++) p->geometry[e->tap_layer[t]].pool = r->pool;
     if (r->workspace) FA_TRY(fa_plan_reserve(e->plan, r->workspace(r->workspace_user, p)));
     FA_TRY(fa_run_create_beside(e->plan, p->arena.context, r->beside ? ((const executor *)r->beside->state)->run : NULL, &e->run));
     if (r->workspace) p->workspace = fa_run_workspace(e->run);
+    fa_run_share(e->run, r->pool);
     find_inputs(p);
     p->flops_forward = fa_plan_flops_forward(e->plan) / (double)p->batch;
     p->flops_backward = fa_plan_flops_backward(e->plan) / (double)p->batch;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/attention_head.h"
 #include "backend/fast_ops.h"
-#include "kernels/rowwise.h"
 #include "ops/attention.h"
 
 #include <string.h>
@@ -73,7 +72,7 @@ static fa_head matrices(const fa_op_call *call, const work *w, int64_t head)
     const fa_attention_side *k = &p->side[FA_ATTENTION_K];
     return (fa_head){.t = p->t, .s = p->s, .d = p->d, .e = p->e, .q = begins(call, w, FA_ATTENTION_Q, head), .k = begins(call, w, FA_ATTENTION_K, head),
                      .v = begins(call, w, FA_ATTENTION_V, head), .q_row = p->side[FA_ATTENTION_Q].row, .k_row = k->row, .k_col = k->col, .v_row = p->side[FA_ATTENTION_V].row,
-                     .y_row = p->y.row, .packed = w->packed};
+                     .y_row = p->y.row, .packed = w->packed, .pool = call->pool};
 }
 
 /* Where(keep, x, fill), or keep x, as factor x + addend, made anew where the head's `keep` is another one than before; the mask is added to it. */
@@ -117,7 +116,7 @@ static void forward(const fa_op_call *call)
         const float *mask = call->in[FA_ATTENTION_MASK] ? begins(call, &w, FA_ATTENTION_MASK, h) : NULL, *factor = choose(call, &w, h);
         fa_head_scores(&head, weights);
         if (factor) times(p->t * p->s, factor, weights);
-        fa_rowwise_for(fa_kernels_isa())->softmax(p->t, p->s, p->scale, factor ? w.addend : mask, factor ? p->s : p->side[FA_ATTENTION_MASK].row, weights, weights);
+        fa_head_softmax(&head, p->scale, factor ? w.addend : mask, factor ? p->s : p->side[FA_ATTENTION_MASK].row, weights);
         fa_head_output(&head, weights, (float *)call->out[0]->data + FA_R(fa_attention_place)(p, &p->y, h));
     }
 }
@@ -151,7 +150,7 @@ static void backward(const fa_op_call *call)
         if (gv) fa_head_values_gradient(&head, weights, g, gv);
         if (!gq && !gk && !gm) continue;
         fa_head_weights_gradient(&head, g, z);
-        fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, gm ? 1 : p->scale, weights, z, z, false);
+        fa_head_softmax_gradient(&head, gm ? 1 : p->scale, weights, z);
         if (gm) leave_mask(p, z, gm);
         if (factor) times(p->t * p->s, factor, z);
         fa_head_factors_gradient(&head, z, gq, gk);

@@ -43,11 +43,12 @@ static fa_status finish(fa_op_setup *s, const fa_conv_geometry *g, int64_t n)
     c->once = fa_node_int(s->node, "once", 0) != 0;
     c->turned = fa_node_int(s->node, "turned", 0) || (c->once && is_rows(g));
     s->params = c;
-    s->scratch = c->once ? fa_conv_once_scratch(c->forward, g, FA_CONV_FORWARD) : fa_conv_scratch(c->forward);
+    const int32_t threads = s->threads > 1 ? s->threads : 1;
+    s->scratch = c->once ? fa_conv_once_scratch(c->forward, g, FA_CONV_FORWARD) : fa_conv_scratch(c->forward, threads);
     const bool goes_back = fa_op_bit(s->wants, FA_FAST_X);
-    const size_t back = c->turned || !goes_back ? 0 : c->once ? fa_conv_once_scratch(c->gradient, g, FA_CONV_DATA_GRADIENT) : fa_conv_scratch(c->gradient);
+    const size_t back = c->turned || !goes_back ? 0 : c->once ? fa_conv_once_scratch(c->gradient, g, FA_CONV_DATA_GRADIENT) : fa_conv_scratch(c->gradient, threads);
     if (back > s->scratch) s->scratch = back;
-    if (c->turned && goes_back && s->scratch < FA_MULTIPLY_TURNED) s->scratch = FA_MULTIPLY_TURNED;
+    if (c->turned && goes_back && s->scratch < (size_t)threads * FA_MULTIPLY_TURNED) s->scratch = (size_t)threads * FA_MULTIPLY_TURNED;
     if (s->in[FA_FAST_WEIGHT]) {
         int64_t count;
         const int64_t *strides = fa_node_ints(s->node, "weight_strides", &count);
@@ -136,6 +137,7 @@ static void forward(const fa_op_call *call)
                                 .out = (float *)call->out[0]->data + first,
                                 .relu = c->relu,
                                 .scratch = call->scratch,
+                                .pool = c->once ? NULL : call->pool,
                             });
 }
 
@@ -179,7 +181,7 @@ static void backward(const fa_op_call *call)
     if (gx && c->turned) {
         const int64_t rows = n * geometry->oh * geometry->ow;
         fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = rows, .n = geometry->c, .k = geometry->out, .a = g, .lda = geometry->out, .c = gx, .ldc = geometry->c,
-                                                         .add = call->accumulate[FA_FAST_X], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .scratch = call->scratch});
+                                                         .add = call->accumulate[FA_FAST_X], .packed_turned = call->in[FA_FAST_PACKED_GRADIENT]->data, .pool = call->pool, .scratch = call->scratch});
         fa_slope_apply(&slope, 0, rows * geometry->c, gx);
     } else if (gx)
         run(c, FA_CONV_DATA_GRADIENT, &(fa_conv_data){
@@ -190,6 +192,7 @@ static void backward(const fa_op_call *call)
                                           .out = gx,
                                           .scratch = call->scratch,
                                           .slope = slope,
+                                          .pool = c->once ? NULL : call->pool,
                                       });
     if (passes) fa_copy_or_add(n * size_out(c), g, gr, call->accumulate[FA_FAST_RESIDUAL]);
 }

@@ -71,11 +71,34 @@ static fa_operand operand(const pair *p, const fa_op_call *call, const fa_walk_p
     return (fa_operand){fa_real_at(call->in[i]->data, place->at[i + 1]), row_step(p, i + 1), p->walk->row_step[i + 1]};
 }
 
+/* A pair whose outermost dimension is a call's pieces of it. */
+static const pair *part_of(const fa_op_call *call, pair *part, fa_walk *walk)
+{
+    const pair *p = call->params;
+    int64_t begin, end;
+    fa_op_part(call, p->walk->ndim == 1 ? FA_FAST_PIECE : 1, p->walk->dim[0], &begin, &end);
+    if (end - begin == p->walk->dim[0]) return p;
+    *part = *p;
+    *walk = *p->walk;
+    part->walk = walk;
+    for (int32_t k = 0; k < walk->operands; k++) {
+        walk->start[k] += begin * walk->step[k][0];
+        part->blocks.start[k] += begin * walk->step[k][0];
+    }
+    walk->dim[0] = part->blocks.dim[0] = end - begin;
+    if (walk->ndim == 1) walk->row = end - begin;
+    if (walk->ndim == 2) part->rows = end - begin;
+    return part;
+}
+
 static void forward(const fa_op_call *call)
 {
+    pair some;
+    fa_walk walk;
     const pair *p = call->params;
     const fa_broadcast_kernels *k = kernels();
     fa_walk_place at;
+    if (p->fits) p = part_of(call, &some, &walk);
     if (!p->fits) {
         const fa_op_call c = as_reference(call);
         p->reference->forward(&c);
@@ -111,6 +134,8 @@ static void side(const pair *p, const fa_op_call *call, const fa_walk_place *at,
 
 static void backward(const fa_op_call *call)
 {
+    pair some;
+    fa_walk walk;
     const pair *p = call->params;
     /* A summand's gradient may lie where the sum's does: nothing is to be done there. */
     void *const wanted[2] = {call->grad_in[0] == call->grad_out[0] ? NULL : call->grad_in[0], call->grad_in[1] == call->grad_out[0] ? NULL : call->grad_in[1]};
@@ -121,6 +146,7 @@ static void backward(const fa_op_call *call)
         p->reference->backward(&c);
         return;
     }
+    p = part_of(call, &some, &walk);
     for (int32_t i = 0; i < 2; i++)
         if (wanted[i] && !is_whole(call, i) && !call->accumulate[i]) memset(wanted[i], 0, (size_t)call->in[i]->count * sizeof(float));
     const int64_t fit = PIECE / p->walk->row, step = fit ? fit : 1;
@@ -129,6 +155,16 @@ static void backward(const fa_op_call *call)
         for (int64_t r = 0; r < p->rows; r += step)
             for (int32_t i = 0; i < 2; i++)
                 if (wanted[i]) side(p, &c, &at, r, p->rows - r < step ? p->rows - r : step, i);
+}
+
+/* The gradient of an operand that was stretched is a sum. */
+static int64_t pieces(const fa_op_call *call, bool backward, double *cost)
+{
+    const pair *p = call->params;
+    bool whole = p->fits;
+    for (int32_t i = 0; backward && i < 2; i++) whole &= !call->grad_in[i] || call->grad_in[i] == call->grad_out[0] || (is_whole(call, i) && p->op != FA_PAIR_DIV);
+    *cost = FA_FAST_MOVED * (double)call->out[0]->count;
+    return !whole ? 1 : p->walk->ndim > 1 ? p->walk->dim[0] : (p->walk->dim[0] + FA_FAST_PIECE - 1) / FA_FAST_PIECE;
 }
 
 fa_slope fa_fast_slope(const fa_op_call *call, int32_t i, int64_t first)
@@ -158,22 +194,35 @@ static fa_status chain_prepare(fa_op_setup *s)
     return FA_R(fa_op_set)(&s->out[0], x->dtype, x->ndim, x->dim);
 }
 
+static int64_t chain_pieces(const fa_op_call *call, bool backward, double *cost)
+{
+    const fa_fast_steps *c = call->params;
+    (void)backward;
+    *cost = (FA_FAST_MOVED + FA_FAST_FUNCTION / 4 * (double)c->n_step) * (double)call->in[0]->count;
+    return (call->in[0]->count + FA_FAST_PIECE - 1) / FA_FAST_PIECE;
+}
+
 static void chain_forward(const fa_op_call *call)
 {
     const fa_fast_steps *c = call->params;
-    fa_chain_kernels_best()->forward(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->out[0]->data);
+    int64_t at, end;
+    fa_op_part(call, FA_FAST_PIECE, call->in[0]->count, &at, &end);
+    fa_chain_kernels_best()->forward(c->step, c->n_step, end - at, (const float *)call->in[0]->data + at, (float *)call->out[0]->data + at);
 }
 
 static void chain_backward(const fa_op_call *call)
 {
     const fa_fast_steps *c = call->params;
-    fa_chain_kernels_best()->gradient(c->step, c->n_step, call->in[0]->count, call->in[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+    int64_t at, end;
+    fa_op_part(call, FA_FAST_PIECE, call->in[0]->count, &at, &end);
+    fa_chain_kernels_best()->gradient(c->step, c->n_step, end - at, (const float *)call->in[0]->data + at, (const float *)call->grad_out[0] + at, (float *)call->grad_in[0] + at,
+                                      call->accumulate[0]);
 }
 
 #define PAIR(name_, in_, hands_on_, id)                                                                                                                  \
     {                                                                                                                                                    \
         .name = name_, .domain = "", .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = in_, .hands_on = hands_on_,                \
-        .prepare = id##_prepare, .forward = forward, .backward = backward                                                                                \
+        .prepare = id##_prepare, .forward = forward, .backward = backward, .pieces = pieces                                                             \
     }
 
 const fa_op fa_fast_ops_elementwise[] = {
@@ -182,6 +231,6 @@ const fa_op fa_fast_ops_elementwise[] = {
     PAIR("Mul", 3, 0, mul),
     PAIR("Div", 3, 0, div),
     {.name = "Chain", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES | FA_OP_FUNCTION, .back_in = 1, .prepare = chain_prepare, .forward = chain_forward,
-     .backward = chain_backward},
+     .backward = chain_backward, .pieces = chain_pieces},
     {0},
 };

@@ -76,20 +76,38 @@ static int64_t row_of(const fa_op_call *call)
     return call->rows ? call->in[0]->count / call->in[0]->dim[0] : 0;
 }
 
+static int64_t relu_pieces(const fa_op_call *call, bool backward, double *cost)
+{
+    (void)backward;
+    *cost = FA_FAST_MOVED * (double)call->in[0]->count;
+    return (call->in[0]->count + FA_FAST_PIECE - 1) / FA_FAST_PIECE;
+}
+
+/* Elements of a call: from `at` on. */
+static int64_t part_of(const fa_op_call *call, int64_t row, int64_t *at)
+{
+    int64_t end;
+    *at = call->first * row;
+    if (row) return call->rows * row;
+    fa_op_part(call, FA_FAST_PIECE, call->in[0]->count, at, &end);
+    return end - *at;
+}
+
 static void relu_forward(const fa_op_call *call)
 {
-    const int64_t row = row_of(call), at = call->first * row;
-    fa_copy_or_add(row ? call->rows * row : call->in[0]->count, (const float *)call->in[0]->data + at, (float *)call->out[0]->data + at, false);
+    int64_t at, n = part_of(call, row_of(call), &at);
+    fa_copy_or_add(n, (const float *)call->in[0]->data + at, (float *)call->out[0]->data + at, false);
 }
 
 static void relu_backward(const fa_op_call *call)
 {
-    const int64_t row = row_of(call), n = row ? call->rows * row : call->in[0]->count;
-    const float *y = (const float *)call->out[0]->data + call->first * row, *g = call->grad_out[0];
+    const int64_t row = row_of(call);
+    int64_t at, n = part_of(call, row, &at);
+    const float *y = (const float *)call->out[0]->data + at, *g = call->grad_out[0];
     float *gx = call->grad_in[0];
     if (!gx) return;
-    gx += fa_op_first(call, call->short_in, 0) * row;
-    if (g) fa_relu_gradient(n, y, g + fa_op_first(call, call->short_out, 0) * row, gx, call->accumulate[0]);
+    gx += row ? fa_op_first(call, call->short_in, 0) * row : at;
+    if (g) fa_relu_gradient(n, y, g + (row ? fa_op_first(call, call->short_out, 0) * row : at), gx, call->accumulate[0]);
     else if (!call->accumulate[0]) memset(gx, 0, (size_t)n * sizeof *gx);
 }
 
@@ -121,12 +139,22 @@ static int64_t run_at(const patches *p, int64_t i)
     return ((n * p->c + c) * p->h + y * p->kh + ky) * p->w + x * p->kw;
 }
 
+static int64_t patches_pieces(const fa_op_call *call, bool backward, double *cost)
+{
+    const patches *p = call->params;
+    *cost = FA_FAST_MOVED * (double)call->out[0]->count;
+    return backward ? 1 : p->n * p->oh * p->ow;
+}
+
 static void patches_forward(const fa_op_call *call)
 {
     const patches *p = call->params;
     const float *x = call->in[0]->data;
-    float *y = call->out[0]->data;
-    for (int64_t i = 0; i < p->n * p->oh * p->ow * p->c * p->kh; i++, y += p->kw) memcpy(y, x + run_at(p, i), (size_t)p->kw * sizeof *y);
+    const int64_t runs = p->c * p->kh;
+    int64_t i, end;
+    fa_op_part(call, runs, p->n * p->oh * p->ow * runs, &i, &end);
+    float *y = (float *)call->out[0]->data + i * p->kw;
+    for (; i < end; i++, y += p->kw) memcpy(y, x + run_at(p, i), (size_t)p->kw * sizeof *y);
 }
 
 static void patches_backward(const fa_op_call *call)
@@ -151,7 +179,8 @@ const fa_op fa_fast_ops_layout[] = {
     FAST("ToNhwcFlat", FA_OP_VIEW, 0, to_nhwc_prepare, same_forward, same_backward),
     FAST("ToNchwFlat", FA_OP_VIEW, 0, to_nchw_prepare, same_forward, same_backward),
     {.name = "ReluDone", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES | FA_OP_VIEW | FA_OP_FUNCTION, .back_out = 1,
-     .prepare = relu_prepare, .forward = relu_forward, .backward = relu_backward, .cut_in = 1, .cut_out = 1},
-    FAST("Patches", 0, 0, patches_prepare, patches_forward, patches_backward),
+     .prepare = relu_prepare, .forward = relu_forward, .backward = relu_backward, .cut_in = 1, .cut_out = 1, .pieces = relu_pieces},
+    {.name = "Patches", .domain = FA_FAST_DOMAIN, .since = 1, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .prepare = patches_prepare, .forward = patches_forward,
+     .backward = patches_backward, .pieces = patches_pieces},
     {0},
 };

@@ -25,6 +25,7 @@ static fa_status prepare(fa_op_setup *s)
 static void multiply(const fa_op_call *call, fa_multiply x, bool add)
 {
     x.add = add;
+    x.pool = call->pool;
     x.scratch = call->scratch;
     fa_multiply_run(fa_kernels_isa(), &x);
 }

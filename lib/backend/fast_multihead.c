@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/attention_head.h"
 #include "backend/fast_ops.h"
-#include "kernels/rowwise.h"
 #include "ops/multihead.h"
 
 #include <math.h>
@@ -97,7 +96,7 @@ static fa_head matrices(const fa_op_call *call, const work *w, int64_t n, int64_
     const fa_multihead *p = w->p;
     return (fa_head){.t = p->t, .s = p->s, .d = p->d, .e = p->e, .q = part(call->in[FA_MULTIHEAD_Q]->data, &p->q, n, head), .k = part(call->in[FA_MULTIHEAD_K]->data, &p->k, n, kv),
                      .v = part(call->in[FA_MULTIHEAD_V]->data, &p->v, n, kv), .q_row = p->q.place, .k_row = 1, .k_col = p->k.place, .v_row = p->v.place, .y_row = p->y.place,
-                     .packed = w->packed};
+                     .packed = w->packed, .pool = call->pool};
 }
 
 static void weigh(const fa_op_call *call, work *w, const fa_head *h, int64_t n, int64_t head)
@@ -105,7 +104,7 @@ static void weigh(const fa_op_call *call, work *w, const fa_head *h, int64_t n, 
     const fa_multihead *p = w->p;
     mask_head(call, w, n, head);
     fa_head_scores(h, w->weights);
-    fa_rowwise_for(fa_kernels_isa())->softmax(p->t, p->s, (float)p->scale, w->masked ? w->addend : NULL, p->s, w->weights, w->weights);
+    fa_head_softmax(h, (float)p->scale, w->masked ? w->addend : NULL, p->s, w->weights);
     for (int64_t i = 0; w->masked && i < p->t; i++)
         if (w->sees[i] == 0) memset(w->weights + i * p->s, 0, (size_t)p->s * sizeof *w->weights);
 }
@@ -139,7 +138,7 @@ static void go_back(const fa_op_call *call, const work *w, const fa_head *h, int
     if (gv) fa_head_values_gradient(h, w->weights, g, gv);
     if (!gq && !gk && !gm) return;
     fa_head_weights_gradient(h, g, z);
-    fa_rowwise_for(fa_kernels_isa())->softmax_gradient(p->t, p->s, gm ? 1 : (float)p->scale, w->weights, z, z, false);
+    fa_head_softmax_gradient(h, gm ? 1 : (float)p->scale, w->weights, z);
     for (int64_t i = 0; gm && i < p->t; i++)
         for (int64_t j = 0; j < p->s; j++) {
             if (j < p->mask_width) gm[n * p->mask_step[0] + head * p->mask_step[1] + i * p->mask_step[2] + j * p->mask_step[3]] += z[i * p->s + j];

@@ -36,6 +36,11 @@ static inline int64_t fa_layer_bf16(const fa_node *node)
 /* Inputs of ConvNhwc and GemmFast; whatever takes a residual takes it there. */
 enum { FA_FAST_X, FA_FAST_PACKED, FA_FAST_BIAS, FA_FAST_RESIDUAL, FA_FAST_PACKED_GRADIENT, FA_FAST_WEIGHT, FA_FAST_INPUTS };
 
+/* Elements of a piece (fa_op.pieces) of what is done to each by itself: whole vectors; and what one costs, that is moved or is a function. */
+#define FA_FAST_PIECE 1024
+#define FA_FAST_MOVED 24.0
+#define FA_FAST_FUNCTION 150.0
+
 /* What a Chain's params are. */
 typedef struct fa_fast_steps {
     int32_t n_step;

@@ -88,56 +88,97 @@ static const float *contents(const fa_op_call *call, int32_t input)
     return input < call->n_in && call->in[input] ? call->in[input]->data : NULL;
 }
 
+/* The rows, or (gelu) elements, of a call. */
+static void part_of(const fa_op_call *call, int64_t unit, int64_t all, int64_t *begin, int64_t *n)
+{
+    fa_op_part(call, unit, all, begin, n);
+    *n -= *begin;
+}
+
+static int64_t row_pieces(const fa_op_call *call, bool backward, double *cost)
+{
+    const rowwise *p = call->params;
+    bool sums = false; /* over rows: gradients of scale and bias */
+    for (int32_t i = 1; backward && i < call->n_in; i++) sums |= call->grad_in[i] != NULL;
+    *cost = FA_FAST_FUNCTION * (double)p->rows * (double)p->n;
+    return p->fits && !sums ? p->rows : 1;
+}
+
+static int64_t gelu_pieces(const fa_op_call *call, bool backward, double *cost)
+{
+    (void)backward;
+    *cost = 2 * FA_FAST_FUNCTION * (double)call->in[0]->count;
+    return (call->in[0]->count + FA_FAST_PIECE - 1) / FA_FAST_PIECE;
+}
+
 static void softmax_forward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
-    if (!by_reference(call, false)) kernels()->softmax(p->rows, p->n, 1, NULL, 0, contents(call, 0), call->out[0]->data);
+    int64_t row, rows;
+    if (by_reference(call, false)) return;
+    part_of(call, 1, p->rows, &row, &rows);
+    kernels()->softmax(rows, p->n, 1, NULL, 0, contents(call, 0) + row * p->n, (float *)call->out[0]->data + row * p->n);
 }
 
 static void softmax_backward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
-    if (!by_reference(call, true)) kernels()->softmax_gradient(p->rows, p->n, 1, call->out[0]->data, call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+    int64_t row, rows;
+    if (by_reference(call, true)) return;
+    part_of(call, 1, p->rows, &row, &rows);
+    const int64_t at = row * p->n;
+    kernels()->softmax_gradient(rows, p->n, 1, (const float *)call->out[0]->data + at, (const float *)call->grad_out[0] + at, (float *)call->grad_in[0] + at, call->accumulate[0]);
 }
 
 static void norm_forward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
-    if (!by_reference(call, false)) kernels()->normalise(p->rows, p->n, p->raw, p->epsilon, contents(call, 0), contents(call, 1), contents(call, 2), call->out[0]->data);
+    int64_t row, rows;
+    if (by_reference(call, false)) return;
+    part_of(call, 1, p->rows, &row, &rows);
+    kernels()->normalise(rows, p->n, p->raw, p->epsilon, contents(call, 0) + row * p->n, contents(call, 1), contents(call, 2), (float *)call->out[0]->data + row * p->n);
 }
 
 static void norm_backward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
+    int64_t row, rows;
     if (by_reference(call, true)) return;
     float *to[3] = {call->grad_in[0], call->grad_in[1], call->n_in > 2 ? call->grad_in[2] : NULL};
     for (int i = 1; i < 3; i++)
         if (to[i] && !call->accumulate[i]) memset(to[i], 0, (size_t)p->n * sizeof *to[i]);
-    kernels()->normalise_gradient(p->rows, p->n, p->raw, p->epsilon, contents(call, 0), contents(call, 1), call->grad_out[0], to[0], call->accumulate[0], to[1], to[2]);
+    part_of(call, 1, p->rows, &row, &rows);
+    const int64_t at = row * p->n;
+    kernels()->normalise_gradient(rows, p->n, p->raw, p->epsilon, contents(call, 0) + at, contents(call, 1), (const float *)call->grad_out[0] + at, to[0] ? to[0] + at : NULL,
+                                  call->accumulate[0], to[1], to[2]);
 }
 
 static void gelu_forward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
-    kernels()->gelu(call->in[0]->count, p->tanh, contents(call, 0), call->out[0]->data);
+    int64_t at, n;
+    part_of(call, FA_FAST_PIECE, call->in[0]->count, &at, &n);
+    kernels()->gelu(n, p->tanh, contents(call, 0) + at, (float *)call->out[0]->data + at);
 }
 
 static void gelu_backward(const fa_op_call *call)
 {
     const rowwise *p = call->params;
-    kernels()->gelu_gradient(call->in[0]->count, p->tanh, contents(call, 0), call->grad_out[0], call->grad_in[0], call->accumulate[0]);
+    int64_t at, n;
+    part_of(call, FA_FAST_PIECE, call->in[0]->count, &at, &n);
+    kernels()->gelu_gradient(n, p->tanh, contents(call, 0) + at, (const float *)call->grad_out[0] + at, (float *)call->grad_in[0] + at, call->accumulate[0]);
 }
 
-#define FAST(name_, first, back_in_, back_out_, id)                                                                                                      \
+#define FAST(name_, first, back_in_, back_out_, id, pieces_)                                                                                                      \
     {                                                                                                                                                    \
         .name = name_, .domain = "", .since = first, .until = FA_OPSET_ANY, .flags = FA_OP_OVERWRITES, .back_in = back_in_, .back_out = back_out_,       \
-        .prepare = id##_prepare, .forward = id##_forward, .backward = id##_backward                                                                      \
+        .prepare = id##_prepare, .forward = id##_forward, .backward = id##_backward, .pieces = pieces_                                                 \
     }
 
 const fa_op fa_fast_ops_rowwise[] = {
-    FAST("Softmax", 1, 0, 1, softmax),
-    FAST("LayerNormalization", 17, 3, 0, norm),
-    FAST("RMSNormalization", 23, 3, 0, norm),
-    FAST("Gelu", 20, 1, 0, gelu),
+    FAST("Softmax", 1, 0, 1, softmax, row_pieces),
+    FAST("LayerNormalization", 17, 3, 0, norm, row_pieces),
+    FAST("RMSNormalization", 23, 3, 0, norm, row_pieces),
+    FAST("Gelu", 20, 1, 0, gelu, gelu_pieces),
     {0},
 };

@@ -3,6 +3,7 @@
 #define FA_BACKEND_PASS_H
 
 #include "backend/head.h"
+#include "base/pool.h"
 #include "graph/graph.h"
 
 #include <fattr/model.h>
@@ -39,6 +40,7 @@ typedef struct fa_tap {
     int64_t d_n, d_c, d_h, d_w; /* strides of `d` */
     bool has_bias;
     bool lookup, turned;        /* as in fa_layer */
+    fa_pool *pool;       /* whose threads blocks() may share its work with; NULL: none. scratch() is for all of them */
     bool padded;                /* positions whose gradient is zero may be padding and do not count in moments */
 } fa_tap;
 
@@ -108,6 +110,7 @@ typedef struct fa_pass_request {
     void *output_gradient_user;
     size_t (*workspace)(void *user, const struct fa_pass *pass); /* bytes that what is visited wants to work in; asked when the geometry is known. NULL: none */
     void *workspace_user;
+    fa_pool *pool; /* whose threads the pass may share its work with, where fa_pool_lead() runs it; NULL: none */
     const struct fa_pass *beside; /* of a program without parameters that move: a pass of the same program, not used at the same time and destroyed later, in whose memory this one may run; NULL: none */
 } fa_pass_request;
 

@@ -2,6 +2,7 @@
 #include "backend/rewrite.h"
 #include "backend/tap_gradient.h"
 #include "backend/tap_rows.h"
+#include "base/pool.h"
 #include "kernels/conv.h"
 #include "kernels/outer.h"
 #include "kernels/patches.h"
@@ -135,7 +136,7 @@ static packing lay_out(const fa_conv_geometry *g, int64_t k_in, int64_t k_out)
 /* What the projection of the input takes beside it; a scratch image holds at most this many rows and columns. */
 static size_t in_scratch(const fa_tap *t, const fa_conv_geometry *side)
 {
-    if (side->winograd) return align(fa_winograd_scratch(t->c));
+    if (side->winograd) return align((size_t)fa_pool_threads(t->pool) * fa_winograd_scratch(t->c));
     const int64_t reach_h = (t->oh - 1) * t->stride_h + (t->kh - 1) * t->dilation_h + 1, reach_w = (t->ow - 1) * t->stride_w + (t->kw - 1) * t->dilation_w + 1;
     const int64_t h = t->h + t->pad_top, w = t->w + t->pad_left;
     return floats((reach_h > h ? reach_h : h) * (reach_w > w ? reach_w : w) * t->c);
@@ -189,9 +190,9 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
 }
 
 /* Adds to a block the sum over `positions` of x times y, rows of k_in and of `width` numbers. */
-static void sum_products(int64_t positions, int64_t k_in, int64_t width, const float *x, const float *y, float *block)
+static void sum_products(fa_pool *pool, int64_t positions, int64_t k_in, int64_t width, const float *x, const float *y, float *block)
 {
-    fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = positions, .ni = k_in, .nj = width, .x = x, .y = y, .x_col = k_in, .y_col = width, .c = block, .ldc = width});
+    fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = positions, .ni = k_in, .nj = width, .x = x, .y = y, .x_col = k_in, .y_col = width, .c = block, .ldc = width, .pool = pool});
 }
 
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
@@ -206,7 +207,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
     const bool late = is_late(t, k_in, k_out);
     const int64_t positions = t->oh * t->ow, group = group_of(t);
     float *u = (float *)(void *)((char *)scratch + in_scratch(t, &p.in)), *v = (float *)(void *)((char *)u + floats(group * positions * k_in));
-    fa_conv_data out = {.packed = (const float *)(const void *)(from + p.p_out)};
+    fa_conv_data out = {.packed = (const float *)(const void *)(from + p.p_out), .pool = t->pool};
     const fa_conv *kernel_in = (const fa_conv *)(const void *)(from + p.kernel_in), *kernel_out = (const fa_conv *)(const void *)(from + p.kernel_out);
     for (int64_t i = 0; i < t->n; i += group) {
         const int64_t n = t->n - i < group ? t->n - i : group;
@@ -218,6 +219,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
                                    .bias = t->has_bias ? (const float *)(const void *)(from + p.bias) : NULL,
                                    .out = u,
                                    .scratch = scratch,
+                                   .pool = t->pool,
                                });
         if (!late) {
             out.n = n * positions, out.in = d, out.out = v;
@@ -226,11 +228,11 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
         for (int64_t k = 0; k < n; k++) {
             float *to = block + (i + k) * stride;
             if (!late) {
-                sum_products(positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, to);
+                sum_products(t->pool, positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, to);
                 continue;
             }
             memset(v, 0, (size_t)(k_in * t->out) * sizeof *v);
-            sum_products(positions, k_in, t->out, u + k * positions * k_in, d + k * t->d_n, v);
+            sum_products(t->pool, positions, k_in, t->out, u + k * positions * k_in, d + k * t->d_n, v);
             out.n = k_in, out.in = v, out.residual = out.out = to;
             fa_conv_run(kernel_out, &out);
         }

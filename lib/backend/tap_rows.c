@@ -141,17 +141,18 @@ static void project(const fa_tap *t, const side *s, int64_t i, int64_t n, const 
     const bool even = is_even(t, s, &step);
     const float *from = s->data + i * s->step_n;
     if (n > 1 && positions(t) == 1) step = s->step_n;
-    fa_multiply x = {.m = even ? n * positions(t) : t->w, .n = k, .k = s->width, .a = from, .lda = even ? step : s->step_w, .bias = bias, .packed = packed, .c = to, .ldc = k};
+    fa_multiply x = {.m = even ? n * positions(t) : t->w, .n = k, .k = s->width, .a = from, .lda = even ? step : s->step_w, .bias = bias, .packed = packed, .c = to, .ldc = k, .pool = t->pool};
     for (int64_t y = 0; y < (even ? 1 : t->h); y++, x.a += s->step_h, x.c += t->w * k) fa_multiply_run(fa_kernels_isa(), &x);
 }
 
 /* Adds to block [k_in, k_out] the sums of the rows of u [rows, k_in] times those of v. */
-static void sum_products(int64_t rows, int64_t k_in, int64_t k_out, const float *u, const float *v, float *block)
+static void sum_products(fa_pool *pool, int64_t rows, int64_t k_in, int64_t k_out, const float *u, const float *v, float *block)
 {
     if (rows < LONG) fa_outer_run(fa_kernels_isa(), &(fa_outer){rows, k_in, k_out, u, v, k_in, k_out, block, k_out});
     else
         fa_outer_grid_run(fa_kernels_isa(),
-                          &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = u, .y = v, .x_col = k_in, .y_col = k_out, .c = block, .ldc = k_out});
+                          &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = u, .y = v, .x_col = k_in, .y_col = k_out, .c = block, .ldc = k_out,
+                                           .pool = pool});
 }
 
 /* The same of input i's rows of D, whose sums with those of u, [k_in, out] in `sums`, are projected. */
@@ -159,8 +160,8 @@ static void sum_late(const fa_tap *t, int64_t i, int64_t k_in, int64_t k_out, co
 {
     memset(sums, 0, (size_t)(k_in * t->out) * sizeof *sums);
     fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = t->h, .cols = t->w, .ni = k_in, .nj = t->out, .x = u, .x_row = t->w * k_in, .x_col = k_in, .y = t->d + i * t->d_n,
-                                                         .y_row = t->d_h, .y_col = t->d_w, .c = sums, .ldc = t->out});
-    fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = k_in, .n = k_out, .k = t->out, .a = sums, .lda = t->out, .packed = packed, .c = block, .ldc = k_out, .add = true});
+                                                         .y_row = t->d_h, .y_col = t->d_w, .c = sums, .ldc = t->out, .pool = t->pool});
+    fa_multiply_run(fa_kernels_isa(), &(fa_multiply){.m = k_in, .n = k_out, .k = t->out, .a = sums, .lda = t->out, .packed = packed, .c = block, .ldc = k_out, .add = true, .pool = t->pool});
 }
 
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
@@ -178,7 +179,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
             float *to = block + (i + k) * stride;
             const float *x = u + k * rows * k_in;
             if (late) sum_late(t, i + k, k_in, k_out, x, within(packed, p.out), v, to);
-            else sum_products(rows, k_in, k_out, x, v + k * rows * k_out, to);
+            else sum_products(t->pool, rows, k_in, k_out, x, v + k * rows * k_out, to);
         }
     }
 }

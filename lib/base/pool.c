@@ -3,44 +3,68 @@
 
 #include "base/context.h"
 #include "base/error.h"
+#include "base/pool_private.h"
 
-#include <pthread.h>
 #include <signal.h>
 
-typedef struct worker {
-    struct fa_pool *pool;
-    pthread_t thread;
-    int32_t index;
-} worker;
+/* Nanoseconds that a thread whose work is done looks for more before it sleeps: calls that follow each other find it awake. */
+#define IDLE_NS 50000
 
-struct fa_pool {
-    fa_context *context;
-    pthread_mutex_t mutex;
-    pthread_cond_t begin, end;
-    void (*work)(void *user, int32_t thread);
-    void *user;
-    uint64_t round;   /* counts runs; a worker that has seen a smaller number has work */
-    int32_t busy;     /* workers that have not finished this run */
-    int32_t workers;  /* beside the caller */
-    int32_t hosted;   /* calls that the host's executor makes; 0: there is none */
-    int quit;
-    worker worker[];
-};
+/* A range that is shared costs at least this much: handing it over costs about a microsecond. */
+#define LEAST 2.5e5
+
+/* What a worker has seen. */
+typedef struct seen {
+    const fa_pool *pool;
+    uint64_t round, calls;
+} seen;
+
+static bool is_wanted(const void *user)
+{
+    const seen *s = user;
+    return atomic_load(&s->pool->round) != s->round || atomic_load(&s->pool->calls) != s->calls || atomic_load(&s->pool->quit);
+}
+
+/* Under the mutex, which is given back in between. */
+static void run_share(fa_worker *w)
+{
+    fa_pool *p = w->pool;
+    pthread_mutex_unlock(&p->mutex);
+    p->work(p->user, w->index);
+    pthread_mutex_lock(&p->mutex);
+    if (--p->busy == 0) pthread_cond_signal(&p->end);
+}
+
+static void help(fa_worker *w)
+{
+    fa_sharing *s = &w->pool->sharing;
+    if (!atomic_load(&s->open)) return;
+    atomic_fetch_add(&s->inside, 1);
+    pthread_mutex_unlock(&w->pool->mutex);
+    fa_pool_help(w->pool, w->index);
+    pthread_mutex_lock(&w->pool->mutex);
+    atomic_fetch_sub(&s->here, 1);
+    if (atomic_fetch_sub(&s->inside, 1) == 1) pthread_cond_signal(&w->pool->end);
+}
 
 static void *worker_main(void *arg)
 {
-    worker *w = arg;
+    fa_worker *w = arg;
     fa_pool *p = w->pool;
-    uint64_t seen = 0;
+    seen s = {.pool = p};
     pthread_mutex_lock(&p->mutex);
-    for (;;) {
-        while (p->round == seen && !p->quit) pthread_cond_wait(&p->begin, &p->mutex);
-        if (p->quit) break;
-        seen = p->round;
+    while (!atomic_load(&p->quit)) {
+        if (atomic_load(&p->round) != s.round) {
+            s.round = atomic_load(&p->round);
+            run_share(w);
+        } else if (atomic_load(&p->calls) != s.calls) {
+            s.calls = atomic_load(&p->calls);
+            help(w);
+        }
         pthread_mutex_unlock(&p->mutex);
-        p->work(p->user, w->index);
+        fa_pool_watch(is_wanted, &s, IDLE_NS);
         pthread_mutex_lock(&p->mutex);
-        if (--p->busy == 0) pthread_cond_signal(&p->end);
+        while (!is_wanted(&s)) pthread_cond_wait(&p->begin, &p->mutex);
     }
     pthread_mutex_unlock(&p->mutex);
     return NULL;
@@ -52,6 +76,7 @@ fa_status fa_pool_create(fa_context *context, int32_t threads, fa_pool **out)
     fa_pool *p = fa_new(context, sizeof *p + (size_t)extra * sizeof p->worker[0]);
     if (!p) return FA_ERR_MEMORY;
     p->context = context;
+    p->sharing.least = LEAST;
     if (context->parallel_for) {
         p->hosted = threads > 1 ? threads : 1;
         extra = 0;
@@ -64,8 +89,8 @@ fa_status fa_pool_create(fa_context *context, int32_t threads, fa_pool **out)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     for (int32_t i = 0; i < extra; i++) {
-        worker *w = &p->worker[i];
-        *w = (worker){.pool = p, .index = i + 1};
+        fa_worker *w = &p->worker[i];
+        *w = (fa_worker){.pool = p, .index = i + 1};
         if (pthread_create(&w->thread, NULL, worker_main, w)) {
             fa_log(context, FA_LOG_WARNING, "the system gave %d of %d threads", i + 1, threads);
             break;
@@ -86,7 +111,7 @@ no_mutex:
 
 int32_t fa_pool_threads(const fa_pool *p)
 {
-    return p->hosted ? p->hosted : p->workers + 1;
+    return !p ? 1 : p->hosted ? p->hosted : p->workers + 1;
 }
 
 void fa_pool_run(fa_pool *p, void (*work)(void *user, int32_t thread), void *user)
@@ -100,7 +125,7 @@ void fa_pool_run(fa_pool *p, void (*work)(void *user, int32_t thread), void *use
         p->work = work;
         p->user = user;
         p->busy = p->workers;
-        p->round++;
+        atomic_fetch_add(&p->round, 1);
         pthread_cond_broadcast(&p->begin);
         pthread_mutex_unlock(&p->mutex);
     }
@@ -116,7 +141,7 @@ void fa_pool_destroy(fa_pool *p)
 {
     if (!p) return;
     pthread_mutex_lock(&p->mutex);
-    p->quit = 1;
+    atomic_store(&p->quit, true);
     pthread_cond_broadcast(&p->begin);
     pthread_mutex_unlock(&p->mutex);
     for (int32_t i = 0; i < p->workers; i++) pthread_join(p->worker[i].thread, NULL);

@@ -2,6 +2,7 @@
 #ifndef FA_GRAPH_OP_H
 #define FA_GRAPH_OP_H
 
+#include "base/pool.h"
 #include "graph/graph.h"
 
 /* What an operator is. lib/ops implements these, one file per family; the plan calls them. */
@@ -18,6 +19,7 @@ typedef struct fa_op_setup {
     void *params;             /* set by prepare: what forward and backward need beside the shapes */
     size_t scratch;           /* bytes forward or backward need for a call, FA_ALIGN-aligned; set by prepare. Where the batch is cut into slices an operator that reduces
                                  has them to itself, and finds what the reduction left there */
+    int32_t threads;          /* that a call may share its work with (fa_op_call.pool), 0: itself alone; `scratch` is for all of them */
     double flops;             /* of forward, multiply and add counted apart; 0 (default) for what is not worth counting */
     bool cheap;               /* forward costs little more than to read and write memory: where backward has the inputs anyway, output 0 is made again for it and not kept. False by default */
 } fa_op_setup;
@@ -27,9 +29,11 @@ typedef struct fa_op_call {
     const fa_node *node;
     const void *params;
     void *scratch;
+    fa_pool *pool; /* whose threads a call may share its work with; NULL: none. The same bits with any number of them */
     int32_t n_in, n_out;
     const fa_view *const *in; /* NULL where absent; in backward `data` holds contents only where back_in / back_out ask for them */
     const fa_view *const *out;
+    int64_t piece, end;       /* operators with `pieces` alone: do pieces piece ... end - 1; end 0: do all */
     int64_t first, rows;      /* operators with `cut_out` alone: do rows first ... first + rows - 1 of the leading dimension; rows 0: do all */
     uint32_t short_in, short_out; /* bit i: the gradient of input, output i has these rows alone and begins with them (fa_op_first()) */
     /* backward alone */
@@ -68,6 +72,9 @@ typedef struct fa_op {
     uint32_t cut_in, cut_out;
     void (*reduce_forward)(const fa_op_call *call); /* what forward wants of all rows before it does any (sums over the batch): called for all slices first, and */
     void (*reduce_backward)(const fa_op_call *call); /* forward, backward with rows for all slices then; with rows 0 they do both. NULL: nothing */
+    /* Operators that threads can share without knowing of it: into how many pieces, which may be done in any order and give the same bits however they are put together, forward or
+     * backward falls, and what all cost (base/pool.h). NULL: none; such an operator may share by itself (fa_op_call.pool) */
+    int64_t (*pieces)(const fa_op_call *call, bool backward, double *cost);
 } fa_op;
 
 /* Families of operators, NULL-terminated; each family is an array that ends with name NULL. */
@@ -80,6 +87,13 @@ typedef struct fa_op_table {
 static inline bool fa_op_bit(uint32_t mask, int32_t i)
 {
     return mask >> (i < 31 ? i : 31) & 1;
+}
+
+/* Items begin ... end - 1 of `all` that are a call's, of which pieces have `unit` each. */
+static inline void fa_op_part(const fa_op_call *call, int64_t unit, int64_t all, int64_t *begin, int64_t *end)
+{
+    *begin = call->piece * unit;
+    *end = call->end && call->end * unit < all ? call->end * unit : all;
 }
 
 /* The function that made input i, where backward is to multiply the gradient there, with all that has been added to it, by the derivative; else NULL. Of its call,

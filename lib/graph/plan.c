@@ -139,7 +139,7 @@ static fa_status prepare_node(fa_plan *p, int32_t n)
         known &= e.in[i]->data || e.in[i]->count == 0;
         varies |= p->needs_grad[node->in[i]];
     }
-    fa_op_setup setup = {.node = node, .n_in = node->n_in, .n_out = node->n_out, .in = e.in, .out = e.spare, .arena = &p->arena};
+    fa_op_setup setup = {.node = node, .n_in = node->n_in, .n_out = node->n_out, .in = e.in, .out = e.spare, .arena = &p->arena, .threads = p->threads};
     for (int32_t i = 0; i < node->n_in; i++)
         if (node->in[i] >= 0 && p->needs_grad[node->in[i]]) setup.wants |= 1u << (i < 31 ? i : 31);
     FA_TRY(s->op->prepare(&setup));
@@ -321,6 +321,7 @@ static fa_status build(fa_plan *p, const fa_plan_request *r)
     if (!needed || !p->view || !p->step || !p->needs_grad || !p->active || !p->forward || !p->backward || !p->wrt || !p->grad_root) return FA_ERR_MEMORY;
     p->loss = r->loss;
     p->slice = r->slice;
+    p->threads = r->threads;
     p->n_wrt = r->n_wrt;
     for (int32_t i = 0; i < r->n_wrt; i++) p->wrt[i] = r->wrt[i];
     for (int32_t v = 0; v < g->n_value; v++) p->grad_root[v] = v;

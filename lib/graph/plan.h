@@ -28,6 +28,7 @@ typedef struct fa_plan_request {
     int32_t n_tap;
     const int32_t *wrt;         /* values whose gradient can be read after backward: inputs or initialisers (gradient checks, samplers) */
     int32_t n_wrt;
+    int32_t threads;            /* that a run may share its work with: nodes have workspaces for so many; 0: none */
     int64_t slice;              /* not 0: consecutive steps that can are run together on so many rows of the batch at a time, whose tensors then stay in the cache. What is summed
                                    over the batch is summed slice by slice */
 } fa_plan_request;
@@ -60,6 +61,8 @@ fa_status fa_run_create(const fa_plan *plan, fa_context *context, fa_run **out);
 /* The same in the memory of another run, which must outlive it: using either loses what the other holds. Where that is too small, or NULL, in memory of its own. Not for initialisers that vary. */
 fa_status fa_run_create_beside(const fa_plan *plan, fa_context *context, const fa_run *beside, fa_run **out);
 void fa_run_destroy(fa_run *run);
+/* The threads that nodes may share their work with: a pool of fa_plan_request.threads, whose fa_pool_lead() runs what is below; NULL, as a run begins: none. */
+void fa_run_share(fa_run *run, fa_pool *pool);
 /* Where to write input `i` (index into graph->input) before fa_run_forward(): fa_real or int64_t elements. NULL for an input that nothing wanted
  * depends on, which need not be given a shape either. An input bound at plan time is not written to. */
 void *fa_run_input(fa_run *run, int32_t i);

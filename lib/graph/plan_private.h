@@ -68,6 +68,7 @@ struct fa_plan {
     int32_t n_again;
     fa_schedule forwards, backwards; /* the same in stretches; preparing steps are one each */
     int64_t slice;
+    int32_t threads;
     bool *short_grad;   /* [n_value] the gradient is made and used up within slices of one stretch, and has place for one slice */
     int32_t loss;
     int32_t *wrt;

@@ -138,6 +138,11 @@ void fa_run_destroy(fa_run *run)
     if (run) fa_delete(run->context, run);
 }
 
+void fa_run_share(fa_run *run, fa_pool *pool)
+{
+    for (int32_t k = 0; k < run->plan->n_forward; k++) run->call[run->plan->forward[k]].pool = pool;
+}
+
 void *fa_run_input(fa_run *run, int32_t i)
 {
     return run->view[run->plan->graph->input[i]].data;
@@ -161,6 +166,31 @@ void fa_run_set(fa_run *run, int32_t v, const void *data)
     else memcpy(view->data, data, (size_t)view->count * fa_plan_element_bytes(p, view));
 }
 
+/* A node's turn by all threads of a pool. */
+typedef struct shared {
+    const fa_op_call *call;
+    void (*turn)(const fa_op_call *call);
+} shared;
+
+static void some_pieces(void *user, int64_t first, int64_t end, int32_t thread)
+{
+    const shared *s = user;
+    fa_op_call part = *s->call;
+    (void)thread;
+    part.piece = first;
+    part.end = end;
+    s->turn(&part);
+}
+
+static void turn(const fa_op *op, const fa_op_call *call, bool backward)
+{
+    void (*const f)(const fa_op_call *) = backward ? op->backward : op->forward;
+    double cost = 0;
+    const int64_t pieces = call->pool && op->pieces && !call->rows ? op->pieces(call, backward, &cost) : 1;
+    if (pieces > 1) fa_pool_share(call->pool, pieces, cost, some_pieces, &(shared){call, f});
+    else f(call);
+}
+
 /* A node's call, set to the slice of a stretch that begins at row `at`. */
 static const fa_op_call *slice(fa_run *run, const fa_stretch *s, int32_t n, int64_t at)
 {
@@ -174,7 +204,9 @@ static void forward_slice(fa_run *run, const fa_stretch *s, int64_t at)
     const fa_plan *p = run->plan;
     for (const fa_turn *t = p->forwards.turn + s->first; t < p->forwards.turn + s->end; t++) {
         const fa_step *step = &p->step[t->node];
-        if (!step->skip_forward) (t->reduce ? step->op->reduce_forward : step->op->forward)(slice(run, s, t->node, at));
+        if (step->skip_forward) continue;
+        if (t->reduce) step->op->reduce_forward(slice(run, s, t->node, at));
+        else turn(step->op, slice(run, s, t->node, at), false);
     }
 }
 
@@ -242,7 +274,8 @@ static void backward_slice(fa_run *run, const fa_stretch *s, int64_t at, fa_tap_
         if (!step->run_backward) continue;
         for (int32_t i = 0; i < call->n_in && !at && !t->reduce; i++)
             if (step->zero[i]) clear(run, call->node->in[i]);
-        (t->reduce ? step->op->reduce_backward : step->op->backward)(call);
+        if (t->reduce) step->op->reduce_backward(call);
+        else turn(step->op, call, true);
     }
 }
 
@@ -254,7 +287,7 @@ void fa_run_backward(fa_run *run, fa_tap_visit visit, void *user)
     for (int32_t k = 0, again = 0; k < p->backwards.n_stretch; k++) {
         const fa_stretch *s = &p->backwards.stretch[k];
         int64_t at = 0;
-        for (; again < p->n_again && p->again[again].stretch == k; again++) p->step[p->again[again].node].op->forward(&run->call[p->again[again].node]);
+        for (; again < p->n_again && p->again[again].stretch == k; again++) turn(p->step[p->again[again].node].op, &run->call[p->again[again].node], false);
         do backward_slice(run, s, at, visit, user);
         while ((at += s->rows) < s->all);
     }

@@ -30,7 +30,7 @@ static void dense_rows(const fa_bf16_rows *r, const fa_conv_data *d, int64_t fir
         const int64_t i = first + b * total / blocks, at = i * r->out;
         grid.cols = first + (b + 1) * total / blocks - i;
         fa_bf16_write(r->form, grid.cols, r->channels, d->in + i * r->channels, d->scratch);
-        fa_grid_run(&grid, &(fa_grid_data){
+        fa_grid_share(d->pool, &grid, &(fa_grid_data){
                                .in = d->scratch,
                                .w = d->packed,
                                .bias = d->bias,

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/conv.h"
+#include "kernels/conv_private.h"
 
 #include "base/half.h"
 #include "kernels/bf16.h"
 #include "kernels/bf16_rows.h"
 #include "kernels/cpu.h"
-#include "kernels/depthwise.h"
 #include "kernels/nhwc.h"
-#include "kernels/tile.h"
-#include "kernels/winograd.h"
 
 #include <string.h>
 
@@ -89,34 +86,6 @@ static void reach(const axis *a, int64_t *lowest, int64_t *highest)
             any = true;
         }
 }
-
-typedef struct phase {
-    fa_grid grid;
-    fa_depthwise depthwise; /* in its place where there are vectors */
-    int64_t in, out, w; /* where it begins, in floats */
-} phase;
-
-struct fa_conv {
-    bool filters;                          /* by `winograd`; else by the phases */
-    fa_winograd winograd;
-    int64_t groups;                        /* grids to run beside each other: 1 when depthwise */
-    int64_t in_c, out_c;                   /* channels that one of them reads and writes */
-    int64_t in_pixel, out_pixel;           /* channels of all groups; in_pixel as the grids read them, in words where they are paired */
-    int64_t channels;                      /* of all groups, of the input as it is given */
-    int64_t bf16;
-    int64_t in_h, in_w, out_h, out_w;
-    int64_t top, left, padded_h, padded_w; /* of the scratch image: its rows [0, top) and columns [0, left) are padding */
-    int64_t group_floats;                  /* packed weights of one group */
-    bool copies, depthwise;
-    bool gaps;                             /* there are phases whose outputs no kernel element reaches: three of four in a 1 x 1 data-gradient of stride 2 */
-    bool vectors; /* depthwise, by kernels that need no copy */
-    fa_isa isa;
-    bool rows;                             /* bf16, by a kernel of 1 x 1 (bf16_rows.h) */
-    bool flat;                             /* images follow each other as rows of one grid do */
-    double flops;
-    int32_t n_phase;
-    phase phase[];
-};
 
 static bool axis_supported(int64_t in, int64_t out, int64_t k, int64_t stride, int64_t dilation, int64_t pad)
 {
@@ -275,7 +244,7 @@ typedef struct shelf {
     char *xsmm;
 } shelf;
 
-static void set_phase(fa_isa isa, fa_conv *c, phase *p, const axis *y, const axis *x, int64_t py, int64_t px, shelf *room)
+static void set_phase(fa_isa isa, fa_conv *c, fa_conv_phase *p, const axis *y, const axis *x, int64_t py, int64_t px, shelf *room)
 {
     fa_grid *f = &p->grid;
     f->rows = phase_count(y, py);
@@ -317,7 +286,7 @@ static int64_t phase_total(const fa_conv_geometry *g, fa_conv_direction directio
 size_t fa_conv_bytes(const fa_conv_geometry *g, fa_isa isa, fa_conv_direction direction)
 {
     const size_t phases = (size_t)phase_total(g, direction), taps = (size_t)(g->kh * g->kw);
-    size_t bytes = round_up(sizeof(fa_conv) + phases * sizeof(phase)) + round_up(taps * sizeof(int64_t));
+    size_t bytes = round_up(sizeof(fa_conv) + phases * sizeof(fa_conv_phase)) + round_up(taps * sizeof(int64_t));
 #if FA_HAVE_XSMM
     if (isa == FA_ISA_XSMM) bytes += phases * fa_xsmm_grid_bytes(0) + fa_xsmm_grid_bytes((int64_t)taps);
 #endif
@@ -378,9 +347,9 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     return c;
 }
 
-size_t fa_conv_scratch(const fa_conv *c)
+size_t fa_conv_scratch(const fa_conv *c, int32_t threads)
 {
-    if (c->filters) return fa_winograd_scratch(c->winograd.in_c);
+    if (c->filters) return (size_t)threads * fa_winograd_scratch(c->winograd.in_c);
     if (c->rows) return fa_bf16_rows_scratch(c->bf16, c->channels);
     return c->copies ? (size_t)(c->padded_h * c->padded_w * c->in_pixel) * sizeof(float) : 0;
 }
@@ -388,129 +357,4 @@ size_t fa_conv_scratch(const fa_conv *c)
 double fa_conv_flops(const fa_conv *c)
 {
     return c->flops;
-}
-
-/* Numbers that stay in the first-level cache from their sums to the slope that multiplies them. */
-#define PIECE 8192
-
-/* Positions of a single tap, one after the other: in pieces, each of which is finished while it is close at hand. */
-static void run_pieces(const fa_grid *all, const fa_grid_data *d, const fa_slope *slope)
-{
-    const int64_t total = all->rows * all->cols, tiles = PIECE / (14 * all->m), step = 14 * (tiles ? tiles : 1);
-    for (int64_t i = 0; i < total; i += step) {
-        fa_grid g = *all;
-        fa_grid_data part = *d;
-        g.rows = 1;
-        g.cols = total - i < step ? total - i : step;
-        part.in += i * g.in_col;
-        part.out += i * g.out_col;
-        if (d->residual) part.residual += i * g.out_col;
-        fa_grid_run(&g, &part);
-        fa_slope_apply(slope, i * g.out_col, g.cols * g.out_col, part.out);
-    }
-}
-
-static bool has_pieces(const fa_conv *c)
-{
-    const fa_grid *g = &c->phase[0].grid;
-    return c->flat && c->groups == 1 && g->taps == 1 && g->in_row == g->cols * g->in_col && g->out_row == g->cols * g->out_col && g->out_col == g->m;
-}
-
-/* Slopes that a depthwise kernel takes in its registers. */
-static bool depthwise_multiplies(const fa_conv *c, const fa_conv_data *d)
-{
-    return c->vectors && d->slope.n_step == 1 && (d->slope.step->function == FA_STEP_RELU || d->slope.step->function == FA_STEP_HARD_SWISH);
-}
-
-/* Brings the outputs that no kernel element reaches to what they are to be, where that is nothing or what they were; false where the phases have to. */
-static bool fill_gaps(const fa_conv *c, const fa_conv_data *d, float *out)
-{
-    if (!c->gaps || d->bias || d->outputs) return false;
-    if (d->residual == d->out) return !d->relu && !d->slope.n_step;
-    if (d->residual) return false;
-    memset(out, 0, (size_t)(c->out_h * c->out_w * c->out_pixel) * sizeof *out);
-    return true;
-}
-
-/* The image within its padding, as the grids read it. */
-static void copy_image(const fa_conv *c, const float *in, float *to)
-{
-    if (c->bf16) {
-        const fa_bf16_padding padding = {c->in_h, c->in_w, c->top, c->left, c->padded_h, c->padded_w, c->channels};
-        fa_bf16_pad_image(c->bf16, &padding, in, to);
-        return;
-    }
-    const fa_padding padding = {c->in_h, c->in_w * c->in_pixel, c->top, c->left * c->in_pixel, c->padded_h, c->padded_w * c->in_pixel};
-    fa_pad_image(&padding, in, to);
-}
-
-/* One image, or all of them where they are flat; `image`: the number of the first. */
-static void run_image(const fa_conv *c, const fa_conv_data *d, int64_t image)
-{
-    const int64_t image_in = c->in_h * c->in_w * c->channels, image_out = c->out_h * c->out_w * c->out_pixel;
-    const float *in = d->in + image * image_in;
-    if (c->copies) {
-        copy_image(c, in, d->scratch);
-        in = d->scratch;
-    }
-    const float *mask = fa_slope_mask(&d->slope);
-    const bool filled = fill_gaps(c, d, d->out + image * image_out);
-    for (int64_t group = 0; group < c->groups; group++)
-        for (int32_t k = 0; k < c->n_phase; k++) {
-            const phase *p = &c->phase[k];
-            if (filled && !p->grid.taps) continue;
-            const int64_t out = image * image_out + p->out + group * c->out_c + d->first, m = d->outputs ? d->outputs : c->out_c;
-#if FA_HAVE_AVX2
-            if (c->vectors) {
-                const bool within = depthwise_multiplies(c, d);
-                fa_depthwise_run(c->isa, &p->depthwise,
-                                 &(fa_depthwise_data){in, d->packed + p->w, d->bias, d->residual ? d->residual + out : NULL, d->out + out, d->relu,
-                                                      within ? d->slope.before + out : NULL, within ? d->slope.step->function : 0});
-                continue;
-            }
-#endif
-            fa_grid grid = p->grid;
-            if (c->flat) grid.rows *= d->n;
-            grid.m = m;
-            const fa_grid_data data = {
-                .in = in + group * c->in_c,
-                .w = d->packed + group * c->group_floats + (d->outputs ? p->w / fa_tile_round(c->out_c) * fa_tile_round(m) : p->w),
-                .bias = d->bias ? d->bias + group * c->out_c + d->first : NULL,
-                .residual = d->residual ? d->residual + out : NULL,
-                .mask = mask ? mask + out : NULL,
-                .out = d->out + out,
-                .relu = d->relu,
-            };
-            if (d->slope.n_step && !mask && has_pieces(c)) run_pieces(&grid, &data, &d->slope);
-            else fa_grid_run(&grid, &data);
-        }
-}
-
-/* Minimal filtering of some of the outputs. */
-static void filter_some(const fa_conv *c, const fa_conv_data *d)
-{
-    fa_conv_data some = *d;
-    fa_winograd w = c->winograd;
-    w.out_pixel = w.out_c;
-    w.out_c = d->outputs;
-    some.out += d->first;
-    if (d->bias) some.bias += d->first;
-    if (d->residual) some.residual += d->first;
-    fa_winograd_run(&w, &some);
-}
-
-void fa_conv_run(const fa_conv *c, const fa_conv_data *d)
-{
-    if (c->rows) {
-        const fa_bf16_rows rows = {&c->phase[0].grid, c->bf16, c->channels, c->out_pixel};
-        fa_bf16_rows_run(&rows, d->n * c->in_h * c->in_w, d);
-        return;
-    }
-    const int64_t image = c->out_h * c->out_w * c->out_pixel, step = c->filters || c->flat ? d->n : 1;
-    for (int64_t i = 0; i < d->n; i += step) {
-        if (c->filters && d->outputs) filter_some(c, d);
-        else if (c->filters) fa_winograd_run(&c->winograd, d);
-        else run_image(c, d, i);
-        if (!fa_slope_mask(&d->slope) && (c->filters || (!has_pieces(c) && !depthwise_multiplies(c, d)))) fa_slope_apply(&d->slope, i * image, step * image, d->out + i * image);
-    }
 }

@@ -2,7 +2,7 @@
 #ifndef FA_KERNELS_CONV_H
 #define FA_KERNELS_CONV_H
 
-#include "base/alloc.h"
+#include "base/pool.h"
 #include "kernels/chain.h"
 #include "kernels/kernels.h"
 
@@ -51,7 +51,7 @@ typedef struct fa_conv fa_conv;
 const fa_conv *fa_conv_new(fa_arena *arena, fa_isa isa, const fa_conv_geometry *geometry, fa_conv_direction direction);
 size_t fa_conv_bytes(const fa_conv_geometry *geometry, fa_isa isa, fa_conv_direction direction);
 const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *geometry, fa_conv_direction direction);
-size_t fa_conv_scratch(const fa_conv *conv); /* bytes, whatever the number of images */
+size_t fa_conv_scratch(const fa_conv *conv, int32_t threads); /* bytes, whatever the number of images; threads: of fa_conv_data.pool, 1 without */
 double fa_conv_flops(const fa_conv *conv);   /* of one image */
 
 typedef struct fa_conv_data {
@@ -64,7 +64,8 @@ typedef struct fa_conv_data {
     void *scratch;  /* FA_ALIGN-aligned */
     fa_slope slope; /* `out` is multiplied by it, behind everything else */
     int64_t first, outputs; /* outputs 0: all; else channels first ... first + outputs - 1 of the output alone, of which `packed` has the weights, as of a convolution of so many. first and
-                               (but for the last channels) outputs are multiples of FA_TILE; of one group, in float, without a slope */
+                               (but for the last channels) outputs are multiples of FA_TILE; of one group, in float, without a slope or a pool */
+    fa_pool *pool; /* whose threads share it, by rows, positions or channels of the output, or NULL (base/pool.h); the same bits */
 } fa_conv_data;
 
 void fa_conv_run(const fa_conv *conv, const fa_conv_data *data);

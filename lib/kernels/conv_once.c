@@ -43,9 +43,9 @@ static bool as_packed(const fa_conv_geometry *g, fa_conv_direction direction)
 
 size_t fa_conv_once_scratch(const fa_conv *conv, const fa_conv_geometry *g, fa_conv_direction direction)
 {
-    if (as_packed(g, direction)) return fa_conv_scratch(conv);
+    if (as_packed(g, direction)) return fa_conv_scratch(conv, 1);
     const blocks b = blocks_of(g, direction);
-    return align(fa_conv_scratch(conv)) + b.block_bytes + b.turned_bytes;
+    return align(fa_conv_scratch(conv, 1)) + b.block_bytes + b.turned_bytes;
 }
 
 /* Weights of a kernel element for channels c ... c + n - 1, n <= FA_TILE, as fa_conv_pack() has them for the data-gradient: [out][width]. */
@@ -100,7 +100,7 @@ void fa_conv_once_run(const fa_conv *conv, const fa_conv_geometry *g, fa_conv_di
     }
     const blocks b = blocks_of(g, direction);
     fa_conv_data d = *data;
-    float *made = (float *)(void *)((char *)data->scratch + align(fa_conv_scratch(conv))), *turned = (float *)(void *)((char *)made + b.block_bytes);
+    float *made = (float *)(void *)((char *)data->scratch + align(fa_conv_scratch(conv, 1))), *turned = (float *)(void *)((char *)made + b.block_bytes);
     const int64_t pixels = direction == FA_CONV_FORWARD ? g->oh * g->ow : g->h * g->w;
     d.packed = made;
     d.slope.n_step = 0; /* behind the last block */

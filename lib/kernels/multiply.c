@@ -2,6 +2,7 @@
 #include "kernels/multiply.h"
 
 #include "base/alloc.h"
+#include "base/pool.h"
 #include "kernels/cpu.h"
 #include "kernels/outer.h"
 #include "kernels/tile.h"
@@ -67,9 +68,8 @@ static FA_AVX2 void turn_block(const float *from, int64_t width, int64_t k, int6
 #define TURNED_ROWS 280
 
 /* The packed weights are [block of terms][output][16]: 16 x 16 of them at a time become [block of outputs][term][16]. */
-static void turn_part(const fa_multiply *x, int64_t j0, int64_t nj, int64_t p0, int64_t np)
+static void turn_part(const fa_multiply *x, int64_t j0, int64_t nj, int64_t p0, int64_t np, float *to)
 {
-    float *to = x->scratch;
     for (int64_t j = 0; j < nj; j += FA_TILE) {
         const int64_t width = fa_tile_width(nj, j), valid = nj - j < width ? nj - j : width;
         for (int64_t p = 0; p < np; p += FA_TILE) {
@@ -80,31 +80,36 @@ static void turn_part(const fa_multiply *x, int64_t j0, int64_t nj, int64_t p0, 
     }
 }
 
-/* All rows by blocks that are turned around. */
-static void turn_blocks(fa_isa isa, const fa_multiply *x)
+typedef struct shared {
+    const fa_multiply *multiply;
+    fa_isa isa;
+} shared;
+
+/* All rows by blocks that are turned around, of some of the outputs. */
+static void turn_blocks(void *user, int64_t first, int64_t last, int32_t thread)
 {
     static const int64_t here = 0;
-    const int64_t blocks = (x->m + TURNED_ROWS - 1) / TURNED_ROWS;
+    const shared *s = user;
+    const fa_multiply *x = s->multiply;
+    const int64_t blocks = (x->m + TURNED_ROWS - 1) / TURNED_ROWS, end = last * TURNED_OUT < x->n ? last * TURNED_OUT : x->n;
+    float *turned = (float *)(void *)((char *)x->scratch + thread * FA_MULTIPLY_TURNED);
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t p = 0; p < x->k; p += TURNED_TERMS)
-            for (int64_t j = 0; j < x->n; j += TURNED_OUT) { /* each block of terms is read in order, and its part of `a` stays in the second-level cache */
+            for (int64_t j = first * TURNED_OUT; j < end; j += TURNED_OUT) { /* each block of terms is read in order, and its part of `a` stays in the second-level cache */
                 const int64_t i = b * x->m / blocks, m = (b + 1) * x->m / blocks - i, nj = x->n - j < TURNED_OUT ? x->n - j : TURNED_OUT,
                               np = x->k - p < TURNED_TERMS ? x->k - p : TURNED_TERMS;
                 float *c = x->c + i * x->ldc + j;
-                turn_part(x, j, nj, p, np);
-                const fa_grid rows = {.rows = 1, .cols = m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = np, .m = nj, .tap = &here, .isa = isa};
-                fa_grid_run(&rows, &(fa_grid_data){.in = x->a + i * x->lda + p, .w = x->scratch, .bias = x->bias && !p ? x->bias + j : NULL,
+                turn_part(x, j, nj, p, np, turned);
+                const fa_grid rows = {.rows = 1, .cols = m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = np, .m = nj, .tap = &here, .isa = s->isa};
+                fa_grid_run(&rows, &(fa_grid_data){.in = x->a + i * x->lda + p, .w = turned, .bias = x->bias && !p ? x->bias + j : NULL,
                                                    .residual = x->add || p ? c : NULL, .out = c});
             }
 }
 
-/* Turning pays for itself over that many rows. */
-#define FEW_ROWS 4
-
-/* Whether a row goes by itself hangs on the row and on how many there are, not on what is beside it. */
+/* Whether a row goes by itself hangs on the row, and on whether there are more, not on what is beside it nor on how many they are: threads that share a batch have the same bits. */
 static bool goes_alone(const fa_multiply *x, int64_t i)
 {
-    return x->m <= FEW_ROWS || fa_turned_is_sparse(x, i);
+    return x->m == 1 || fa_turned_is_sparse(x, i);
 }
 
 static void run_turned(fa_isa isa, const fa_multiply *x)
@@ -120,7 +125,7 @@ static void run_turned(fa_isa isa, const fa_multiply *x)
         some.m = end - i;
         some.a += i * x->lda;
         some.c += i * x->ldc;
-        turn_blocks(isa, &some);
+        fa_pool_share(x->pool, (x->n + TURNED_OUT - 1) / TURNED_OUT, 2.0 * (double)some.m * (double)x->n * (double)x->k, turn_blocks, &(shared){&some, isa});
     }
 }
 
@@ -138,19 +143,34 @@ static FA_AVX2 void pack_rows(const fa_multiply *x, const float *b, int64_t vali
 
 #endif
 
+typedef struct packing {
+    const fa_multiply *multiply;
+    float *to;
+} packing;
+
 /* The blocks that fa_grid multiplies by. */
-void fa_multiply_pack(const fa_multiply *x, float *to)
+static void pack_blocks(void *user, int64_t first, int64_t end, int32_t thread)
 {
+    (void)thread;
 #if FA_HAVE_AVX2
-    for (int64_t j = 0; j < x->n; j += FA_TILE) {
+    const packing *p = user;
+    const fa_multiply *x = p->multiply;
+    for (int64_t j = first * FA_TILE; j < x->n && j < end * FA_TILE; j += FA_TILE) {
         const int64_t width = fa_tile_width(x->n, j), valid = x->n - j < width ? x->n - j : width;
-        if (x->b_col == 1) pack_rows(x, x->b + j, valid, width, to);
-        else pack_turned(x, x->b + j * x->b_col, valid, width, to);
-        to += width * x->k;
+        if (x->b_col == 1) pack_rows(x, x->b + j, valid, width, p->to + j * x->k);
+        else pack_turned(x, x->b + j * x->b_col, valid, width, p->to + j * x->k);
     }
 #else
-    (void)x, (void)to;
+    (void)user, (void)first, (void)end;
 #endif
+}
+
+/* What an element costs that is moved: about the time of so many multiplications. */
+#define MOVED 32.0
+
+void fa_multiply_pack(const fa_multiply *x, float *to)
+{
+    fa_pool_share(x->pool, (x->n + FA_TILE - 1) / FA_TILE, MOVED * (double)x->n * (double)x->k, pack_blocks, &(packing){x, to});
 }
 
 void fa_multiply_turn(const float *from, int64_t width, int64_t rows, int64_t columns, float *to, int64_t to_width)
@@ -186,7 +206,7 @@ void fa_multiply_run(fa_isa isa, const fa_multiply *x)
     if (x->a_turned && isa != FA_ISA_NONE) { /* a sum of outer products, of what lies together in both */
         for (int64_t i = 0; !x->add && i < x->m; i++) memset(x->c + i * x->ldc, 0, (size_t)x->n * sizeof *x->c);
         fa_outer_grid_run(isa, &(fa_outer_grid){.images = 1, .rows = 1, .cols = x->k, .ni = x->m, .nj = x->n, .x = x->a, .y = x->b, .x_col = x->lda, .y_col = x->b_row,
-                                                .c = x->c, .ldc = x->ldc});
+                                                .c = x->c, .ldc = x->ldc, .pool = x->pool});
         return;
     }
 #if FA_HAVE_AVX2
@@ -198,7 +218,7 @@ void fa_multiply_run(fa_isa isa, const fa_multiply *x)
         }
         const fa_grid rows = {.rows = 1, .cols = x->m, .in_col = x->lda, .out_col = x->ldc, .taps = 1, .depth = x->k, .m = x->n, .tap = &here, .isa = isa};
         if (!x->packed) fa_multiply_pack(x, x->scratch);
-        fa_grid_run(&rows, &(fa_grid_data){.in = x->a, .w = x->packed ? x->packed : x->scratch, .bias = x->bias, .residual = x->add ? x->c : NULL, .out = x->c});
+        fa_grid_share(x->pool, &rows, &(fa_grid_data){.in = x->a, .w = x->packed ? x->packed : x->scratch, .bias = x->bias, .residual = x->add ? x->c : NULL, .out = x->c});
         return;
     }
 #endif

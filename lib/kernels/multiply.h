@@ -2,6 +2,7 @@
 #ifndef FA_KERNELS_MULTIPLY_H
 #define FA_KERNELS_MULTIPLY_H
 
+#include "base/pool.h"
 #include "kernels/kernels.h"
 
 #include <stddef.h>
@@ -22,7 +23,8 @@ typedef struct fa_multiply {
     const float *bias;   /* [n], added to every row, or NULL; not with `a_turned` */
     const float *packed; /* `b` as fa_multiply_pack() left it, which then is not read, or NULL. Not for FA_ISA_NONE */
     const float *packed_turned; /* the transpose of `b`, [n, k], as fa_multiply_pack() left it, or NULL: weights that are packed once serve both directions. Not for FA_ISA_NONE */
-    void *scratch;       /* FA_ALIGN-aligned: with `packed_turned` of FA_MULTIPLY_TURNED bytes; otherwise, where neither `packed` nor `a_turned`, of fa_multiply_scratch(n, k) */
+    fa_pool *pool; /* whose threads share it, or NULL (base/pool.h); the same bits */
+    void *scratch;       /* FA_ALIGN-aligned: with `packed_turned` of FA_MULTIPLY_TURNED bytes for each thread; otherwise, where neither `packed` nor `a_turned`, of fa_multiply_scratch(n, k) */
 } fa_multiply;
 
 #define FA_MULTIPLY_TURNED 32768

@@ -142,17 +142,24 @@ VECTORS void fa_upsample_gradient(const fa_upsampling *u, const float *grad_y, f
         }
 }
 
-void fa_pad_image(const fa_padding *p, const float *in, float *to)
+void fa_pad_rows(const fa_padding *p, const float *in, int64_t first, int64_t end, float *to)
 {
     const size_t row = (size_t)p->row, left = (size_t)p->left, whole = (size_t)p->padded_row;
-    memset(to, 0, (size_t)p->top * whole * sizeof *to);
-    to += (size_t)p->top * whole;
-    for (int64_t y = 0; y < p->h; y++, in += row, to += whole) {
-        memset(to, 0, left * sizeof *to);
-        memcpy(to + left, in, row * sizeof *to);
-        memset(to + left + row, 0, (whole - left - row) * sizeof *to);
+    for (int64_t y = first - p->top; y < end - p->top; y++) {
+        float *at = to + (size_t)(y + p->top) * whole;
+        if (y < 0 || y >= p->h) {
+            memset(at, 0, whole * sizeof *to);
+            continue;
+        }
+        memset(at, 0, left * sizeof *to);
+        memcpy(at + left, in + y * p->row, row * sizeof *to);
+        memset(at + left + row, 0, (whole - left - row) * sizeof *to);
     }
-    memset(to, 0, (size_t)(p->padded_h - p->top - p->h) * whole * sizeof *to);
+}
+
+void fa_pad_image(const fa_padding *p, const float *in, float *to)
+{
+    fa_pad_rows(p, in, 0, p->padded_h, to);
 }
 
 /* Squares of this side are read and written within the first-level cache. */

@@ -37,6 +37,8 @@ typedef struct fa_padding {
 } fa_padding;
 
 void fa_pad_image(const fa_padding *padding, const float *in, float *to);
+/* The same of rows first ... end - 1 of the larger one alone. */
+void fa_pad_rows(const fa_padding *padding, const float *in, int64_t first, int64_t end, float *to);
 
 /* n matrices: to [columns, rows] = transpose of from [rows, columns], or += with `add`. */
 void fa_transpose(int64_t n, int64_t rows, int64_t columns, const float *from, float *to, bool add);

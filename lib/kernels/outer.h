@@ -2,6 +2,7 @@
 #ifndef FA_KERNELS_OUTER_H
 #define FA_KERNELS_OUTER_H
 
+#include "base/pool.h"
 #include "kernels/kernels.h"
 
 #include <stdint.h>
@@ -28,6 +29,7 @@ typedef struct fa_outer_grid {
     int64_t run, x_run;
     float *c;
     int64_t ldc;
+    fa_pool *pool; /* whose threads share it, by rows or columns of c, or NULL (base/pool.h); the same bits */
 } fa_outer_grid;
 
 static inline int64_t fa_outer_x(const fa_outer_grid *grid, int64_t i)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/tile.h"
 
+#include "base/pool.h"
 #include "kernels/cpu.h"
 
 /* Plain loops: what the others are tested against on any CPU. */
@@ -49,4 +50,89 @@ void fa_grid_run(const fa_grid *g, const fa_grid_data *d)
     }
 #endif
     plain(g, d);
+}
+
+/* Positions of a band that fills the registers of the kernels for rows of matrices; no piece may be a single position, for which there is another kernel. */
+#define BAND 14
+
+/* Outputs of a single position that its kernel sums beside each other. */
+#define ALONE (4 * FA_TILE)
+
+typedef struct shared {
+    const fa_grid *grid;
+    const fa_grid_data *data;
+    int64_t unit, units; /* items that one piece has at least; the last has what is left too */
+} shared;
+
+/* The items of pieces first ... end - 1, of `all`. */
+static int64_t begin_of(const shared *s, int64_t piece, int64_t all)
+{
+    return piece < s->units ? piece * s->unit : all;
+}
+
+static const float *from(const float *data, int64_t offset)
+{
+    return data ? data + offset : NULL;
+}
+
+static void run_at(fa_grid *g, const fa_grid_data *d, int64_t in, int64_t out)
+{
+    fa_grid_data part = *d;
+    part.in += in;
+    part.out += out;
+    part.residual = from(d->residual, out);
+    part.mask = from(d->mask, out);
+    fa_grid_run(g, &part);
+}
+
+static void some_positions(void *user, int64_t first, int64_t end, int32_t thread)
+{
+    const shared *s = user;
+    fa_grid g = *s->grid;
+    const int64_t all = g.rows * g.cols, i = begin_of(s, first, all);
+    (void)thread;
+    g.cols = begin_of(s, end, all) - i;
+    g.rows = 1;
+    run_at(&g, s->data, i * g.in_col, i * g.out_col);
+}
+
+static void some_rows(void *user, int64_t first, int64_t end, int32_t thread)
+{
+    const shared *s = user;
+    fa_grid g = *s->grid;
+    (void)thread;
+    const int64_t row = begin_of(s, first, s->grid->rows);
+    g.rows = begin_of(s, end, s->grid->rows) - row;
+    run_at(&g, s->data, row * g.in_row, row * g.out_row);
+}
+
+static void some_outputs(void *user, int64_t first, int64_t end, int32_t thread)
+{
+    const shared *s = user;
+    fa_grid g = *s->grid;
+    fa_grid_data part = *s->data;
+    const int64_t m0 = begin_of(s, first, g.m);
+    (void)thread;
+    part.w += m0 * g.taps * g.depth;
+    part.bias = from(part.bias, m0);
+    g.m = begin_of(s, end, s->grid->m) - m0;
+    run_at(&g, &part, 0, m0);
+}
+
+void fa_grid_share(fa_pool *pool, const fa_grid *g, const fa_grid_data *d)
+{
+    const int64_t positions = g->rows * g->cols, terms = g->taps * g->depth, threads = fa_pool_threads(pool);
+    const double cost = 2.0 * (double)positions * (double)terms * (double)g->m * (g->pairs ? 0.5 : 1);
+    if (threads < 2 || g->depthwise) {
+        fa_grid_run(g, d);
+        return;
+    }
+    const bool rows = fa_grid_is_rows(g), even = g->in_row == g->cols * g->in_col && g->out_row == g->cols * g->out_col;
+    const bool runs = g->xsmm && !g->pairs && (!rows || !fa_cpu_avx512()) && even; /* libxsmm's runs pass over the ends of rows */
+    shared outputs = {g, d, positions == 1 ? ALONE : g->m >= 8 * FA_TILE ? 2 * FA_TILE : FA_TILE, 1}, places = {g, d, rows ? BAND : g->taps == 1 ? 2 : 1, 1}; /* a single row of one tap would be rows of a matrix */
+    if (g->m > outputs.unit) outputs.units = g->m / outputs.unit;
+    if (!runs && (rows ? positions >= BAND : g->cols > 1 && g->rows >= places.unit)) places.units = (rows ? positions : g->rows) / places.unit;
+    const bool by_outputs = places.units < threads ? outputs.units >= places.units : outputs.units >= threads && terms * g->m > positions * g->depth;
+    if (by_outputs) fa_pool_share(pool, outputs.units, cost, some_outputs, &outputs);
+    else fa_pool_share(pool, places.units, cost, rows ? some_positions : some_rows, &places);
 }

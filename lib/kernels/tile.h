@@ -2,6 +2,7 @@
 #ifndef FA_KERNELS_TILE_H
 #define FA_KERNELS_TILE_H
 
+#include "base/pool.h"
 #include "kernels/kernels.h"
 
 #include <stddef.h>
@@ -55,6 +56,9 @@ static inline bool fa_grid_is_rows(const fa_grid *g)
 }
 
 void fa_grid_run(const fa_grid *grid, const fa_grid_data *data);
+
+/* The same by all threads of a pool (base/pool.h), by rows, positions or blocks of outputs. The same bits: every sum is whole, in the order and by the kernel that it has alone. */
+void fa_grid_share(fa_pool *pool, const fa_grid *grid, const fa_grid_data *data);
 
 /* The implementations behind it. */
 void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);

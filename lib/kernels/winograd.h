@@ -23,7 +23,7 @@ typedef struct fa_winograd {
 size_t fa_winograd_packed_floats(int64_t in_c, int64_t out_c);
 void fa_winograd_pack(int64_t in_c, int64_t out_c, const float *weights, int64_t stride_out, int64_t stride_in, int64_t stride_position, bool turned, float *packed);
 
-size_t fa_winograd_scratch(int64_t in_c); /* bytes */
+size_t fa_winograd_scratch(int64_t in_c); /* bytes, for each thread of data->pool */
 void fa_winograd_run(const fa_winograd *winograd, const fa_conv_data *data);
 
 /* The gradient of the weights, added to `gradient`, from inputs `in` of the forward direction and gradients `d` at its outputs: the same products, summed over tiles. */

@@ -43,9 +43,13 @@ typedef struct fa_winograd_block {
     int64_t in_step, product_step; /* from one position to the next: fa_winograd_step() */
 } fa_winograd_block;
 
-void fa_winograd_block_plain(const fa_winograd_block *block, const fa_conv_data *data);
-void fa_winograd_block_avx2(const fa_winograd_block *block, const fa_conv_data *data);
-void fa_winograd_block_avx512(const fa_winograd_block *block, const fa_conv_data *data);
+/* Transforms the inputs of tiles first ... end - 1; then, of all tiles, the outputs of blocks first ... end - 1 of FA_TILE. */
+void fa_winograd_in_plain(const fa_winograd_block *block, int64_t first, int64_t end);
+void fa_winograd_in_avx2(const fa_winograd_block *block, int64_t first, int64_t end);
+void fa_winograd_in_avx512(const fa_winograd_block *block, int64_t first, int64_t end);
+void fa_winograd_out_plain(const fa_winograd_block *block, const fa_conv_data *data, int64_t first, int64_t end);
+void fa_winograd_out_avx2(const fa_winograd_block *block, const fa_conv_data *data, int64_t first, int64_t end);
+void fa_winograd_out_avx512(const fa_winograd_block *block, const fa_conv_data *data, int64_t first, int64_t end);
 
 /* Adds the products of a block's inputs and gradients `d`, transformed, to sums [block of outputs][position][in_c][FA_TILE]. */
 void fa_winograd_sums_plain(const fa_winograd_block *block, const float *d, float *sums);

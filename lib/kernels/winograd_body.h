@@ -81,9 +81,9 @@ TARGET static void NAME(in_channels)(const fa_winograd *w, const fa_winograd_til
     }
 }
 
-TARGET static void NAME(in_tiles)(const fa_winograd_block *b)
+TARGET void NAME(fa_winograd_in)(const fa_winograd_block *b, int64_t first, int64_t end)
 {
-    for (int64_t i = 0; i < b->n; i++) NAME(in_channels)(b->w, &b->tile[i], b->in + i * FA_TILE, b->n * FA_TILE, b->in_step);
+    for (int64_t i = first; i < end; i++) NAME(in_channels)(b->w, &b->tile[i], b->in + i * FA_TILE, b->n * FA_TILE, b->in_step);
 }
 
 /* Sums beside each other, so that those of few tiles fill the registers, too: additions to the same sum wait for each other. */
@@ -248,15 +248,13 @@ WINOGRAD_INLINE TARGET void NAME(out_channels)(const fa_winograd_block *b, const
 }
 
 /* Few tiles are multiplied by the kernels of several blocks of outputs at a time, whose products lie beside each other at every position. */
-TARGET void NAME(fa_winograd_block)(const fa_winograd_block *given, const fa_conv_data *d)
+TARGET void NAME(fa_winograd_out)(const fa_winograd_block *given, const fa_conv_data *d, int64_t first, int64_t end)
 {
     fa_winograd_block b = *given;
-    const fa_winograd *w = b.w;
-    const int64_t kernels = POSITIONS * w->in_c * FA_TILE, together = TOGETHER(b.n);
-    NAME(in_tiles)(&b);
-    for (int64_t m0 = 0, blocks; m0 < w->out_c; m0 += blocks * FA_TILE) {
-        const float *packed = d->packed + m0 / FA_TILE * kernels;
-        blocks = m0 + (together - 1) * FA_TILE < w->out_c ? together : 1;
+    const int64_t kernels = POSITIONS * b.w->in_c * FA_TILE, together = TOGETHER(b.n);
+    for (int64_t block = first, blocks; block < end; block += blocks) {
+        const float *packed = d->packed + block * kernels;
+        blocks = block + together <= end ? together : 1;
         b.product_step = fa_winograd_step(blocks * b.n);
         if (blocks > 1) NAME(all_wide)[b.n](&b, b.in, packed, b.product);
         else {
@@ -266,7 +264,7 @@ TARGET void NAME(fa_winograd_block)(const fa_winograd_block *given, const fa_con
                 NAME(all_products)[r](&b, b.in + i * FA_TILE, packed, b.product + i * FA_TILE);
             }
         }
-        for (int64_t k = 0; k < blocks; k++) NAME(out_channels)(&b, d, m0 + k * FA_TILE, b.product + k * b.n * FA_TILE);
+        for (int64_t k = 0; k < blocks; k++) NAME(out_channels)(&b, d, (block + k) * FA_TILE, b.product + k * b.n * FA_TILE);
     }
 }
 
@@ -369,7 +367,7 @@ static const products_fn NAME(all_sums)[SUM_ROWS + 1] = {
 TARGET void NAME(fa_winograd_sums)(const fa_winograd_block *b, const float *d, float *sums)
 {
     const fa_winograd *w = b->w;
-    NAME(in_tiles)(b);
+    NAME(fa_winograd_in)(b, 0, b->n);
     for (int64_t m0 = 0; m0 < w->out_c; m0 += FA_TILE, sums += POSITIONS * w->in_c * FA_TILE) {
         NAME(gradients)(b, d, m0);
         for (int64_t c = 0, r; c < w->in_c; c += r) {

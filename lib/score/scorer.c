@@ -35,6 +35,7 @@ void fa_scorer_free(fa_scorer *s)
     fa_team_end(s);
     fa_scorer_plans_end(s);
     fa_levels_end(&s->levels);
+    if (!s->helps) fa_pool_destroy(s->pool);
     fa_program_destroy(s->varied);
     fa_delete(c, s->loss);
     fa_delete(c, s->column);
@@ -68,8 +69,6 @@ static fa_status check_options(const fa_sketch *sketch, fa_scorer_options *o)
     if (o->threads == 0) o->threads = 1;
     if (o->threads < 1 || o->threads > 256) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.threads: %d is not in 1 to 256", o->threads);
     if (o->threads > 1 && sketch->body->trace) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.threads: %d; a trace sketch is scored on one thread", o->threads);
-    if (o->threads > 1 && o->threads > o->max_batch / 2)
-        return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.threads: %d is more than half of max_batch, %d; threads share the inputs of a batch", o->threads, o->max_batch);
     if (o->plan_cache == 0) o->plan_cache = FA_SCORER_PLANS;
     if (o->plan_cache < 1 || o->plan_cache > 1024) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.plan_cache: %lld is not in 1 to 1024", (long long)o->plan_cache);
     if (o->score < 0 || o->score >= FA_SCORE_COUNT) return fa_fail(FA_ERR_ARGUMENT, "fa_scorer_options.score: %d is none of FA_SCORE_...", o->score);
@@ -133,15 +132,16 @@ static fa_status fill(fa_scorer *s)
     return FA_OK;
 }
 
-fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out)
+fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_pool *pool, fa_scorer **out)
 {
     fa_scorer_options o = *options;
     FA_TRY(check_options(sketch, &o));
     fa_scorer *s = fa_new(sketch->context, sizeof *s);
     if (!s) return FA_ERR_MEMORY;
-    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o),
+    *s = (fa_scorer){.context = sketch->context, .sketch = sketch, .network = network, .options = o, .want = wanted(sketch->body, &o), .pool = pool, .helps = pool != NULL,
                      .smallest = o.max_batch - o.max_batch / 4, .timing = {.struct_size = sizeof s->timing}};
-    fa_status status = o.threads > 1 ? fa_team_begin(s) : fill(s);
+    fa_status status = o.threads > 1 ? fa_pool_create(s->context, o.threads, &s->pool) : FA_OK;
+    if (status == FA_OK) status = fa_team_suits(&o) ? fa_team_begin(s) : fill(s);
     if (status != FA_OK) {
         fa_scorer_free(s);
         return status;

@@ -3,6 +3,7 @@
 #define FA_SCORE_SCORER_H
 
 #include "base/lru.h"
+#include "base/pool.h"
 #include "score/levels.h"
 #include "sketch/extract.h"
 #include "sketch/tracer.h"
@@ -27,7 +28,9 @@ typedef struct fa_scorer_plan {
 } fa_scorer_plan;
 
 struct fa_scorer {
-    struct fa_team *team; /* with several threads: who does the work. Nothing below but context, sketch, model, options, timing and FLOPs is then in use */
+    struct fa_team *team; /* where several threads share the inputs of a batch: who does the work. Nothing below but context, sketch, model, options, pool, timing and FLOPs is then in use */
+    fa_pool *pool;        /* whose threads its passes share; NULL: none. Its own, or, with `helps`, that of the scorer it works for */
+    bool helps;
     fa_context *context;
     const fa_sketch *sketch; /* retained, as `model`, by the public functions */
     const fa_model *model;
@@ -61,8 +64,9 @@ static inline const fa_level *fa_scorer_whole(const fa_scorer *s)
     return &s->levels.level[s->levels.n - 1];
 }
 
-/* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). */
-fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_scorer **out);
+/* `options` are checked for ranges here. The sketch belongs to the network (fa_sketch_match). `pool`: with options of one thread, that of
+ * another scorer, or NULL. */
+fa_status fa_scorer_make(const fa_sketch *sketch, const fa_network *network, const fa_scorer_options *options, fa_pool *pool, fa_scorer **out);
 void fa_scorer_free(fa_scorer *scorer);
 
 /* scorer_plan.c. Makes the plan for the references' shape. */
@@ -80,11 +84,15 @@ fa_status fa_scorer_run_tokens(fa_scorer *scorer, const fa_array *inputs, int32_
 /* Scores inputs first ... first + n - 1 of the arrays' `rows`, n in [1, max_batch], for results[0 ... n - 1]; `results` untouched on failure. */
 fa_status fa_scorer_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, int64_t rows, fa_result *results, int64_t first, int64_t n);
 
-/* team.c: scorers that share the inputs of a batch. */
+/* team.c: what a scorer does by all of its threads. */
+bool fa_team_suits(const fa_scorer_options *options); /* whether scorers of one thread each share the inputs of a batch */
 fa_status fa_team_begin(fa_scorer *scorer);
 void fa_team_end(fa_scorer *scorer);
-fa_scorer *fa_team_lead(const fa_scorer *scorer); /* one of them, for work on a single input */
-fa_status fa_team_run(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);
+fa_scorer *fa_scorer_one(fa_scorer *scorer); /* who works on a single input: one of the team, or the scorer itself */
+/* fa_scorer_run() of all n inputs. */
+fa_status fa_scorer_run_all(fa_scorer *scorer, const fa_array *inputs, int32_t n_inputs, fa_result *results, int64_t n);
+/* run(user), within which the passes of fa_scorer_one() share their nodes, if n inputs are worth it. */
+fa_status fa_scorer_lead(fa_scorer *one, int64_t n, fa_status (*run)(void *user), void *user);
 
 /* What a scorer at `batch` holds beside its passes and its fa_scores. */
 size_t fa_scorer_bytes(const fa_sketch_body *body, int64_t n_reference, int32_t n_input, int64_t batch);

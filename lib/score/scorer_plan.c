@@ -139,7 +139,7 @@ static fa_status plan_begin(fa_scorer *s, const int64_t *key, fa_scorer_plan *p)
         inputs[i] = (fa_array){.shape = shape, .ndim = (int32_t)key[0], .dtype = b->input[i].dtype};
     }
     fa_pass_request request = {.program = s->network->program, .context = s->context, .inputs = inputs, .n_inputs = b->n_input, .tapped = s->tapped,
-                               .loss = b->options.loss, .output_gradient = s->options.output_gradient, .output_gradient_user = s->options.output_gradient_user};
+                               .loss = b->options.loss, .output_gradient = s->options.output_gradient, .output_gradient_user = s->options.output_gradient_user, .pool = s->pool};
     if (status == FA_OK) status = lanes_begin(s, &request, p);
     fa_arena_clear(&arena);
     if (status == FA_OK) status = targets_begin(s, p);

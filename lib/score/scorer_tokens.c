@@ -49,9 +49,8 @@ static void judge(fa_scorer *s, fa_token *token, float *couplings, float *weight
     if (couplings) memcpy(couplings, j->couplings, (size_t)n * sizeof *couplings);
 }
 
-fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)
+static fa_status run(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)
 {
-    if (s->team) return fa_scorer_run_tokens(fa_team_lead(s), inputs, n_inputs, capacity, tokens, couplings, weights, count);
     const int64_t references = s->sketch->body->n_reference;
     if (s->varied) return fa_fail(FA_ERR_STATE, "fa_score_tokens: tokens are scored by gradients, and this is a trace sketch");
     if (!s->current->token_mask)
@@ -72,5 +71,29 @@ fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_i
     s->timing.backward_ns = s->current->single.extraction.backward_ns;
     s->timing.coupling_ns = s->timing.solve_ns = 0;
     *count = n;
+    return FA_OK;
+}
+
+typedef struct call {
+    fa_scorer *scorer;
+    const fa_array *inputs;
+    int32_t n_inputs;
+    int64_t capacity;
+    fa_token *tokens;
+    float *couplings, *weights;
+    int64_t *count;
+} call;
+
+static fa_status run_call(void *user)
+{
+    const call *c = user;
+    return run(c->scorer, c->inputs, c->n_inputs, c->capacity, c->tokens, c->couplings, c->weights, c->count);
+}
+
+fa_status fa_scorer_run_tokens(fa_scorer *s, const fa_array *inputs, int32_t n_inputs, int64_t capacity, fa_token *tokens, float *couplings, float *weights, int64_t *count)
+{
+    fa_scorer *one = fa_scorer_one(s);
+    FA_TRY(fa_scorer_lead(one, 1, run_call, &(call){one, inputs, n_inputs, capacity, tokens, couplings, weights, count}));
+    s->timing = one->timing;
     return FA_OK;
 }

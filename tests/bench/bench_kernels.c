@@ -49,7 +49,7 @@ static double conv_rate(fa_context *context, fa_isa isa, const fa_conv_geometry 
     const fa_conv *conv = fa_conv_new(&arena, isa, g, direction);
     const int64_t big = n * g->h * g->w * g->c, small = n * g->oh * g->ow * g->out, most = big > small ? big : small;
     float *in = numbers(most), *out = numbers(most), *w = numbers((int64_t)fa_conv_packed_floats(g, direction)), *bias = numbers(g->out + g->c);
-    float *scratch = numbers((int64_t)fa_conv_scratch(conv) / 4 + 16);
+    float *scratch = numbers((int64_t)fa_conv_scratch(conv, 1) / 4 + 16);
     conv_job j = {conv, {.n = n, .in = in, .packed = w, .bias = bias, .out = out, .relu = true, .scratch = scratch}};
     const double rate = fa_conv_flops(conv) * (double)n / seconds(run_conv, &j) * 1e-9;
     free(in), free(out), free(w), free(bias), free(scratch);

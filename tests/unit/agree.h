@@ -4,6 +4,7 @@
 
 /* What reference and fast kernels say of one network, to be compared. */
 #include "backend/pass.h"
+#include "base/pool.h"
 #include "random_network.h"
 
 #include <stdlib.h>
@@ -66,6 +67,29 @@ static inline void visit(void *user, const fa_tap *t)
     free(p_in), free(p_out);
 }
 
+/* Whose threads share the passes; NULL: none. */
+static fa_pool *agree_pool;
+
+typedef struct rounds {
+    fa_pass *pass;
+    const fa_array *inputs;
+    int64_t n;
+    record *r;
+} rounds;
+
+/* The second time, the arena is dirty. */
+static inline void go_twice(void *user)
+{
+    const rounds *w = user;
+    record *r = w->r;
+    for (int repeat = 0; repeat < 2; repeat++) {
+        const fa_pass_outputs out = {.predicted = r->predicted, .loss = r->loss};
+        ck_assert_msg(fa_pass_forward(w->pass, w->inputs, 0, w->n, NULL, &out) == FA_OK, "%s", fa_error_message());
+        for (int32_t l = 0; l < r->layers && repeat; l++) free(r->layer[l].a), free(r->layer[l].d), free(r->layer[l].A), free(r->layer[l].G), free(r->layer[l].blocks);
+        fa_pass_backward(w->pass, visit, r);
+    }
+}
+
 static inline void run_in(fa_context *context, const fa_graph *g, int32_t logits, int32_t kernels, int32_t precision, int32_t packing, const int64_t shape[4], const float *data, int64_t n, record *r)
 {
     fa_program *program;
@@ -79,14 +103,9 @@ static inline void run_in(fa_context *context, const fa_graph *g, int32_t logits
     ck_assert_int_le(r->layers, 64);
     memset(tapped, 1, sizeof tapped);
     const fa_array input = {.data = data, .shape = shape, .ndim = 4, .dtype = FA_FLOAT32};
-    const fa_pass_request q = {.program = program, .context = context, .inputs = &input, .n_inputs = 1, .batch = BATCH, .tapped = tapped};
+    const fa_pass_request q = {.program = program, .context = context, .inputs = &input, .n_inputs = 1, .batch = BATCH, .tapped = tapped, .pool = agree_pool};
     ck_assert_msg(fa_pass_create(&q, &pass) == FA_OK, "%s", fa_error_message());
-    for (int repeat = 0; repeat < 2; repeat++) { /* the second time, the arena is dirty */
-        const fa_pass_outputs out = {.predicted = r->predicted, .loss = r->loss};
-        ck_assert_msg(fa_pass_forward(pass, &input, 0, n, NULL, &out) == FA_OK, "%s", fa_error_message());
-        for (int32_t l = 0; l < r->layers && repeat; l++) free(r->layer[l].a), free(r->layer[l].d), free(r->layer[l].A), free(r->layer[l].G), free(r->layer[l].blocks);
-        fa_pass_backward(pass, visit, r);
-    }
+    fa_pool_lead(agree_pool, go_twice, &(rounds){pass, &input, n, r});
     fa_pass_destroy(pass);
     fa_program_destroy(program);
 }

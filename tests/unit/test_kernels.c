@@ -9,6 +9,7 @@
 #include "kernels/outer.h"
 #include "kernels/patches.h"
 #include "kernels/weights.h"
+#include "shared_pool.h"
 
 #include <check.h>
 #include <math.h>
@@ -19,15 +20,18 @@ static const fa_isa isas[] = {FA_ISA_NONE, FA_ISA_AVX2, FA_ISA_XSMM};
 #define N_ISA 3
 
 static fa_context *context;
+static fa_pool *pool;
 static uint64_t stream;
 
 static void setup(void)
 {
     ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
+    pool = shared_pool(context, 3);
 }
 
 static void teardown(void)
 {
+    fa_pool_destroy(pool);
     ck_assert_uint_eq(fa_context_memory_used(context), 0);
     fa_context_release(context);
 }
@@ -97,6 +101,34 @@ static void round_all(int64_t n, float *x)
     for (int64_t i = 0; i < n; i++) x[i] = fa_bfloat16_nearest(x[i]);
 }
 
+typedef struct shared_run {
+    const fa_conv *conv;
+    fa_conv_data data;
+} shared_run;
+
+static void run_shared(void *user)
+{
+    const shared_run *r = user;
+    fa_conv_run(r->conv, &r->data);
+}
+
+/* The same bits by several threads that share all there is to share. `d` has been run; `add`: what lay in its output, if it adds to that. */
+static void check_shared(fa_isa isa, const fa_conv_geometry *g, fa_conv_direction direction, const fa_conv *conv, const fa_conv_data *d, const float *add, int64_t n_out)
+{
+    shared_run r = {conv, *d};
+    const size_t bytes = fa_conv_scratch(conv, fa_pool_threads(pool));
+    r.data.pool = pool;
+    r.data.out = malloc((size_t)n_out * sizeof(float));
+    r.data.scratch = bytes ? aligned_alloc(64, (bytes + 63) / 64 * 64) : NULL;
+    ck_assert(r.data.out && (r.data.scratch || !bytes));
+    if (bytes) memset(r.data.scratch, 0xff, bytes);
+    if (d->residual == d->out) memcpy(r.data.out, add, (size_t)n_out * sizeof(float)), r.data.residual = r.data.out;
+    fa_pool_lead(pool, run_shared, &r);
+    ck_assert_msg(memcmp(r.data.out, d->out, (size_t)n_out * sizeof(float)) == 0, "other bits by three threads, set %d, direction %d, %lld images [%lld, %lld, %lld] -> [%lld, %lld, %lld] in %lld groups, kernel %lld x %lld, stride %lld, %lld, form %lld", (int)isa, (int)direction, (long long)d->n, (long long)g->h, (long long)g->w, (long long)g->c,
+                  (long long)g->oh, (long long)g->ow, (long long)g->out, (long long)g->groups, (long long)g->kh, (long long)g->kw, (long long)g->stride_h, (long long)g->stride_w, (long long)g->bf16);
+    free(r.data.out), free(r.data.scratch);
+}
+
 /* `chosen`: the chain whose slope multiplies the sums, 0: none. Slopes are tested by themselves (test_elementwise.c). */
 static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool bias, int residual, bool relu, int32_t chosen)
 {
@@ -127,12 +159,13 @@ static void check_conv(const fa_conv_geometry *g, int64_t n, bool gradient, bool
         const fa_conv *conv = fa_conv_new(&arena, isas[k], g, direction);
         ck_assert_ptr_nonnull(conv);
         void *scratch = NULL;
-        const size_t bytes = fa_conv_scratch(conv);
+        const size_t bytes = fa_conv_scratch(conv, 1);
         if (bytes) ck_assert_ptr_nonnull(scratch = malloc(bytes));
         if (bytes) memset(scratch, 0xff, bytes);
         if (residual == 2) memcpy(out, add, (size_t)n_out * sizeof *out);
         fa_conv_data d = {n, given, packed, bias ? b : NULL, residual == 2 ? out : residual ? add : NULL, out, relu, scratch, {n_step, chains[chosen], before}};
         fa_conv_run(conv, &d);
+        check_shared(isas[k], g, direction, conv, &d, add, n_out);
         for (int64_t i = 0; i < n_out; i++) {
             double right = want[i] + (bias ? b[i % pixel] : 0) + (residual ? add[i] : 0);
             if (relu && right < 0) right = 0;
@@ -305,7 +338,7 @@ START_TEST(rounding_of_special_numbers)
             fa_conv_pack(&g, FA_CONV_FORWARD, ones, 3, 1, 1, packed);
             fa_arena arena = {.context = context};
             const fa_conv *conv = fa_conv_new(&arena, isas[k], &g, FA_CONV_FORWARD);
-            ck_assert(conv && fa_conv_scratch(conv) <= sizeof scratch);
+            ck_assert(conv && fa_conv_scratch(conv, 1) <= sizeof scratch);
             for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
                 for (int place = 0; place < 3; place++) {
                     float in[3] = {0};

@@ -4,6 +4,7 @@
 #include "kernels/rowwise.h"
 #include "base/context.h"
 #include "base/rng.h"
+#include "shared_pool.h"
 
 #include <check.h>
 #include <math.h>
@@ -189,10 +190,40 @@ START_TEST(gelu_and_its_gradient)
 }
 END_TEST
 
+typedef struct shared_run {
+    fa_isa isa;
+    fa_multiply multiply;
+} shared_run;
+
+static void run_shared(void *user)
+{
+    const shared_run *r = user;
+    fa_multiply_run(r->isa, &r->multiply);
+}
+
+/* The same bits by three threads. `x` has been run on what lay in `before`. */
+static void check_shared(fa_pool *pool, fa_isa isa, const fa_multiply *x, const float *before, int64_t count)
+{
+    shared_run r = {isa, *x};
+    char *scratch = aligned_alloc(64, fa_multiply_scratch(x->n, x->k) + 3 * FA_MULTIPLY_TURNED);
+    float *c = malloc((size_t)count * sizeof *c);
+    ck_assert(scratch && c);
+    memcpy(c, before, (size_t)count * sizeof *c);
+    r.multiply.c = c;
+    r.multiply.scratch = scratch;
+    r.multiply.pool = pool;
+    fa_pool_lead(pool, run_shared, &r);
+    ck_assert_mem_eq(c, x->c, (size_t)count * sizeof *c);
+    free(c), free(scratch);
+}
+
 START_TEST(products_of_random_sizes)
 {
+    fa_context *context;
+    ck_assert_int_eq(fa_context_create(NULL, &context), FA_OK);
+    fa_pool *pool = shared_pool(context, 3);
     for (int round = 0; round < 150; round++) {
-        const int64_t m = pick(1, round % 20 ? 40 : 600), n = pick(1, 50), k = pick(1, round % 4 ? 40 : 600), more = pick(0, 3);
+        const int64_t m = pick(1, round % 20 ? 40 : 600), n = pick(1, round % 10 ? 50 : 300), k = pick(1, round % 4 ? 40 : 600), more = pick(0, 3);
         const bool a_turned = round % 3 == 0, b_turned = !a_turned && pick(0, 1), add = pick(0, 1);
         const int64_t lda = (a_turned ? m : k) + more, ldb = (b_turned ? k : n) + pick(0, 3), ldc = n + pick(0, 3);
         const int64_t a_rows = a_turned ? k : m, b_rows = b_turned ? n : k, count = (m - 1) * ldc + n;
@@ -223,6 +254,7 @@ START_TEST(products_of_random_sizes)
                 x.b = x.scratch = NULL;
             }
             fa_multiply_run(isa, &x);
+            check_shared(pool, isa, &x, before, count);
             for (int64_t at = 0; at < count; at++) {
                 const int64_t i = at / ldc, j = at % ldc;
                 double want = (j < n && !add ? 0 : before[at]) + (j < n && biased ? bias[j] : 0), size = fabs(want);
@@ -237,6 +269,8 @@ START_TEST(products_of_random_sizes)
         }
         free(a), free(b), free(before), free(c), free(bias);
     }
+    fa_pool_destroy(pool);
+    fa_context_release(context);
 }
 END_TEST
 

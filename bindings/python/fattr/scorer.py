@@ -64,7 +64,7 @@ class Scorer(Handle):
     score: "cone" (default), "span", "topk", "class" or "mean", what p-value and verdict refer to; all_scores: compute every one of them.
     alpha: false positive rate to hold, default 0.05; max_batch: inputs that share a pass; residual: return it too (cone and span). Inputs may have any size the
     model takes, whatever the references' was; plan_cache: sizes that the scorer stays ready for, default 4.
-    threads: that share the inputs of a batch (gradient sketches; at most half of max_batch), default 1.
+    threads: that share the inputs of a batch, or the layers of a single one (gradient sketches), default 1.
     signatures: how references are read for couplings (gradient sketches), "int16" (default), "f32" or "int8".
     For trace sketches: confidence, in (0, 1), stops before the last draw once the verdict is settled with this probability; draw_cache_bytes keeps draws
     ready to run. Their further scores are "mean_ccc" and "class_ccc".
