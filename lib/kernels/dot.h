@@ -22,6 +22,8 @@ typedef struct fa_dot_kernels {
     void (*scale)(int64_t n, double a, float *x);
     /* y [n] = sum over j < m of x[j] a[j * ld ...], n a multiple of 16. */
     void (*combine)(int64_t n, int64_t m, const float *a, int64_t ld, const float *x, float *y);
+    /* y [n] -= sum over j < m of x[j] a[row[j] * ld ...]. */
+    void (*subtract)(int64_t n, int64_t m, const float *a, int64_t ld, const int64_t *row, const float *x, float *y);
     /* A step of conjugate gradients among what is held (1) or not (0): weight += a direction, residual -= a held product. Returns the residual's square. n a multiple of 16. */
     float (*conjugate)(int64_t n, float a, const float *held, const float *direction, const float *product, float *weight, float *residual);
     /* y += a[0] x[0] + ... + a[3] x[3] */

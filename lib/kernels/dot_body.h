@@ -131,6 +131,38 @@ TARGET static void NAME(combine)(int64_t n, int64_t m, const float *a, int64_t l
     for (; i < n; i += FLOATS) NAME(columns)(1, m, a + i, ld, x, y + i);
 }
 
+/* `v` vectors of all rows' sum, even and odd rows apart. */
+TARGET FA_INLINE void NAME(subtract_some)(const int v, int64_t m, const float *a, int64_t ld, const int64_t *row, const float *x, float *y)
+{
+    vf s[4] = {{0}}, t[4] = {{0}};
+    int64_t j = 0;
+    for (; j + 2 <= m; j += 2) {
+        const float *a0 = a + row[j] * ld, *a1 = a + row[j + 1] * ld;
+        const vf p = SPLAT_F(x[j]), q = SPLAT_F(x[j + 1]);
+        FA_UNROLL
+        for (int e = 0; e < v; e++) {
+            s[e] = FMA_F(p, LOAD_F(a0 + e * FLOATS), s[e]);
+            t[e] = FMA_F(q, LOAD_F(a1 + e * FLOATS), t[e]);
+        }
+    }
+    if (j < m)
+        for (int e = 0; e < v; e++) s[e] = FMA_F(SPLAT_F(x[j]), LOAD_F(a + row[j] * ld + e * FLOATS), s[e]);
+    FA_UNROLL
+    for (int e = 0; e < v; e++) *(vf *)(y + e * FLOATS) = LOAD_F(y + e * FLOATS) - (s[e] + t[e]);
+}
+
+TARGET static void NAME(subtract)(int64_t n, int64_t m, const float *a, int64_t ld, const int64_t *row, const float *x, float *y)
+{
+    int64_t i = 0;
+    for (; i + 4 * FLOATS <= n; i += 4 * FLOATS) NAME(subtract_some)(4, m, a + i, ld, row, x, y + i);
+    for (; i + FLOATS <= n; i += FLOATS) NAME(subtract_some)(1, m, a + i, ld, row, x, y + i);
+    for (; i < n; i++) {
+        float s = 0;
+        for (int64_t j = 0; j < m; j++) s += x[j] * a[row[j] * ld + i];
+        y[i] -= s;
+    }
+}
+
 TARGET static float NAME(conjugate)(int64_t n, float a, const float *held, const float *direction, const float *product, float *weight, float *residual)
 {
     const vf step = SPLAT_F(a), back = SPLAT_F(-a);
@@ -311,6 +343,7 @@ static const fa_dot_kernels NAME(table) = {
     .squares = NAME(squares),
     .scale = NAME(scale),
     .combine = NAME(combine),
+    .subtract = NAME(subtract),
     .conjugate = NAME(conjugate),
     .add4 = NAME(add4),
     .descend4 = NAME(descend4),

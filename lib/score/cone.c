@@ -16,15 +16,17 @@
  * Tried on signatures of a real network, 500 references of which 95 get weights: exact solves in the place of conjugate gradients take 1.5 times as long; cyclic descent is still wrong by
  * 0.04 in some weight after 4000 coordinate steps, greedy descent by 0.005 after 400; block pivoting alone, from the same start, takes 1.4 times as long as rounds of descent and exact
  * solves at the median and 2.4 times at the 95th percentile; the positive part of the ridge solution holds 91 % of the right references but twice as many wrong ones. The references
- * of largest coupling are no screen: the least coupled of those with a weight is on average the 470th. A first descent that stops earlier, or later ones, cost more rounds than they spare.
+ * of largest coupling are no screen: the least coupled of those with a weight is on average the 470th. A first descent that stops earlier, or later ones, cost more rounds than they spare, and
+ * so does a second solve that is cut short as the first one is (docs/performance.md).
  */
 #define FIRST_SHARE 0.01f /* coordinate steps go on until they are this small beside the first */
-#define NEXT_SHARE 0.1f
+#define NEXT_SHARE 0.05f
 #define WORTH 0.3f /* a coordinate moves along with the one of the largest step when its own is more than this share of that */
 #define ALTERNATIONS 12
 #define BLOCK_TRIES 5       /* block exchanges without progress before single ones */
-#define TOLERANCE 2e-6f     /* of the gradient, which is summed in fp32 */
-#define RESIDUAL 8e-7f    /* in length, of the weights above zero */
+#define TOLERANCE 1e-5f     /* of the gradient: couplings are no more exact */
+#define RESIDUAL 5e-6f      /* in length, of the weights above zero */
+#define FIRST_RESIDUAL 1e-3f /* of the first round, after which the set changes anyway */
 #define LEAST_STEP 1e-6f
 #define MOST_ROUNDS 300
 #define LARGE 1e30f
@@ -222,19 +224,10 @@ static void solve(fa_cone *o, const float *c, int64_t m)
 /* gradient = c - (gram + ridge I) x, x the weights of set[0 .. m). */
 static void gradient(fa_cone *o, const float *c, int64_t without, int64_t m)
 {
-    const float *row[4] = {o->gram, o->gram, o->gram, o->gram};
-    float a[4] = {0, 0, 0, 0};
-    int n = 0;
+    float *x = o->members.product;
+    for (int64_t k = 0; k < m; k++) x[k] = (float)o->x[k];
     memcpy(o->gradient, c, (size_t)o->n * sizeof *c);
-    for (int64_t k = 0; k < m; k++) {
-        if (o->x[k] == 0) continue;
-        row[n] = o->gram + o->set[k] * o->ld;
-        a[n++] = (float)-o->x[k];
-        if (n < 4) continue;
-        o->kernels->add4(o->n, a, row, o->gradient);
-        for (n = 4; n > 0;) a[--n] = 0;
-    }
-    if (n) o->kernels->add4(o->n, a, row, o->gradient);
+    o->kernels->subtract(o->n, m, o->gram, o->ld, o->set, x, o->gradient);
     for (int64_t k = 0; k < m; k++) o->gradient[o->set[k]] -= (float)(o->ridge * o->x[k]);
     if (without >= 0) o->gradient[without] = -LARGE;
 }
@@ -360,7 +353,7 @@ static bool alternate(fa_cone *o, const float *c, int64_t without, int64_t *m, f
             e->weight[k] = o->w[o->set[k]];
             e->residual[k] = o->gradient[o->set[k]];
         }
-        if (!fa_conjugate_solve(e, RESIDUAL, &work->conjugate)) return false;
+        if (!fa_conjugate_solve(e, round ? RESIDUAL : FIRST_RESIDUAL, &work->conjugate)) return false;
         for (int64_t k = 0; k < *m; k++) {
             o->x[k] = e->weight[k];
             o->w[o->set[k]] = e->weight[k];
@@ -377,7 +370,8 @@ double fa_cone_solve(fa_cone *o, const float *c, int64_t without, float *w, fa_c
     fa_cone_work spent = {0, 0, 0, 0};
     int64_t n = o->n, m = 0;
     start(o, c, without);
-    if (!alternate(o, c, without, &m, &spent)) {
+    const bool settled = alternate(o, c, without, &m, &spent);
+    if (!settled) {
         prune(o, &m);
         if ((m == o->capacity && m < n) || !pivot(o, c, without, m, &spent)) {
             /* Too many to solve exactly: descend alone, until steps are lost in rounding. */
@@ -386,8 +380,9 @@ double fa_cone_solve(fa_cone *o, const float *c, int64_t without, float *w, fa_c
         }
     }
     double cw = 0, ww = 0, gw = 0;
-    for (int64_t j = 0; j < n; j++) {
-        double v = o->w[j];
+    for (int64_t k = 0; k < (settled ? m : n); k++) {
+        const int64_t j = settled ? o->set[k] : k; /* members alone have weights then */
+        const double v = o->w[j];
         if (v == 0) continue;
         spent.active++;
         cw += v * c[j];
