@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Which fast kernels this build has and this CPU runs. Everything in lib/kernels is single-threaded, and allocates only when an object is made. */
+/* Which fast kernels this build has and this CPU runs. Kernels run on the caller's thread, and on those of a pool
+ * where one is given (base/pool.h), and allocate only when an object is made. */
 typedef enum fa_isa {
     FA_ISA_NONE,
     FA_ISA_AVX2, /* this library's own kernels, AVX2 and FMA */

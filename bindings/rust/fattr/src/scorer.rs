@@ -98,7 +98,7 @@ impl ScorerOptions {
         self.raw.plan_cache = sizes;
         self
     }
-    /// Threads that share the inputs of a batch, at most half of `max_batch`; gradient sketches only; default 1.
+    /// Threads that share the inputs of a batch, or the layers of a single one; gradient sketches only; default 1.
     pub fn threads(mut self, threads: i32) -> Self {
         self.raw.threads = threads;
         self
