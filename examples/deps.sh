@@ -5,7 +5,7 @@
 set -eu
 
 packages="gcc libc6-dev meson ninja-build pkg-config protobuf-c-compiler libprotobuf-c-dev libonnx-dev libjansson-dev libxxhash-dev libzip-dev zlib1g-dev
-  libblis-serial-dev libxsmm-dev binutils python3 python3-numpy python3-scipy python3-sklearn dataset-fashion-mnist"
+  libblis-serial-dev binutils python3 python3-numpy python3-scipy python3-sklearn dataset-fashion-mnist"
 [ "${1:-}" = tests ] && packages="$packages g++ check libsubunit-dev libonnx-testdata abigail-tools python3-distributed"
 
 missing=""

@@ -25,10 +25,10 @@ echo "== release build, all kernels"
 configure "$build/release" -Dwerror=true && meson test -C "$build/release" --no-suite long --print-errorlogs
 # Warnings are errors above alone: under sanitizers gcc warns of what cannot happen.
 echo "== reference kernels, address and undefined behaviour sanitizers"
-configure "$build/address" -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dblis=disabled -Dxsmm=disabled -Ddefault_library=shared &&
+configure "$build/address" -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dkernels=disabled -Ddefault_library=shared &&
   meson test -C "$build/address" --suite unit --suite gradients --suite api --suite fuzz --suite cli --print-errorlogs
 echo "== reference kernels, thread sanitizer"
-configure "$build/thread" -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dblis=disabled -Dxsmm=disabled -Ddefault_library=shared &&
+configure "$build/thread" -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -Dkernels=disabled -Ddefault_library=shared &&
   meson test -C "$build/thread" --suite threads --print-errorlogs
 
 /usr/bin/python3 tests/tools/summary.py "$failed" "$build"/release "$build"/address "$build"/thread

@@ -67,7 +67,7 @@ FA_API uint64_t fa_context_memory_peak(const fa_context *context);
 /** Sets the peak back to the bytes held now. */
 FA_API void fa_context_memory_peak_reset(fa_context *context);
 
-/** "reference", or the kernel set in use: "avx2", "avx2+blis", "libxsmm avx512", "libxsmm+blis avx512". Static storage. "" for NULL. */
+/** "reference", or the kernel set in use: "avx2", "avx512", "avx2+blis", "avx512+blis". Static storage. "" for NULL. */
 FA_API const char *fa_context_kernels(const fa_context *context);
 
 #endif

@@ -16,11 +16,7 @@
 #define COMPILER "unknown compiler"
 #endif
 
-#if defined(FA_HAVE_XSMM) && defined(FA_HAVE_BLIS)
-#define LIBRARIES "libxsmm, blis"
-#elif defined(FA_HAVE_XSMM)
-#define LIBRARIES "libxsmm"
-#elif defined(FA_HAVE_BLIS)
+#if defined(FA_HAVE_BLIS)
 #define LIBRARIES "blis"
 #else
 #define LIBRARIES "none"

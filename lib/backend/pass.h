@@ -11,7 +11,7 @@
 /*
  * The pass interface: what a sketch and a scorer ask of a network. A program is the network as one implementation runs it (shared, immutable); a
  * pass is one thread's memory for running it on up to `batch` inputs at a time. Two engines stand behind it (engine.h): the graph executor, on reference or on fast
- * kernels (libxsmm, BLIS), and the callbacks of a host (host.h), which is why running and setting weights may fail.
+ * kernels, and the callbacks of a host (host.h), which is why running and setting weights may fail.
  */
 
 /* A layer with weights. Its weight gradient for one input is sum over positions p of d_p a_p', `[out, in]` (per group: in is one group's). */
@@ -94,7 +94,7 @@ int32_t fa_program_layer_count(const fa_program *program);
 const fa_layer *fa_program_layer(const fa_program *program, int32_t index);
 const fa_tap_ops *fa_program_tap_ops(const fa_program *program);
 int32_t fa_program_precision(const fa_program *program);   /* FA_PRECISION_... */
-const char *fa_program_kernels(const fa_program *program); /* "reference", "libxsmm avx2", ... */
+const char *fa_program_kernels(const fa_program *program); /* "reference", "avx2", ... */
 
 /* The shape of one input of the graph, without the batch: taken from declared dimensions, and from the caller's arrays where they are open. */
 typedef struct fa_pass_request {

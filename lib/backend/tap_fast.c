@@ -124,9 +124,8 @@ typedef struct packing {
 static packing lay_out(const fa_conv_geometry *g, int64_t k_in, int64_t k_out)
 {
     packing p = {.in = side_in(g, k_in), .out = side_out(g, k_out)};
-    const fa_isa isa = fa_kernels_isa();
-    p.kernel_out = p.kernel_in + align(fa_conv_bytes(&p.in, isa, FA_CONV_FORWARD));
-    p.p_in = p.kernel_out + align(fa_conv_bytes(&p.out, isa, FA_CONV_FORWARD));
+    p.kernel_out = p.kernel_in + align(fa_conv_bytes(&p.in, FA_CONV_FORWARD));
+    p.p_in = p.kernel_out + align(fa_conv_bytes(&p.out, FA_CONV_FORWARD));
     p.bias = p.p_in + floats((int64_t)fa_conv_packed_floats(&p.in, FA_CONV_FORWARD));
     p.p_out = p.bias + floats(k_in);
     p.whole = p.p_out + floats((int64_t)fa_conv_packed_floats(&p.out, FA_CONV_FORWARD));

@@ -57,7 +57,7 @@ typedef struct packing {
 static packing lay_out(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
     packing p = {.out = side_out(t, k_out)};
-    p.p_out = align(fa_conv_bytes(&p.out, fa_kernels_isa(), FA_CONV_FORWARD));
+    p.p_out = align(fa_conv_bytes(&p.out, FA_CONV_FORWARD));
     p.p_in = p.p_out + floats((int64_t)fa_conv_packed_floats(&p.out, FA_CONV_FORWARD));
     p.whole = p.p_in + floats(in_of(t) * k_in);
     return p;

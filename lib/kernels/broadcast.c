@@ -17,7 +17,7 @@
 const fa_broadcast_kernels *fa_broadcast_kernels_for(fa_isa isa)
 {
 #if FA_HAVE_AVX2
-    if (isa == FA_ISA_XSMM && fa_cpu_avx512()) return &table_avx512;
+    if (isa == FA_ISA_AVX512) return &table_avx512;
     if (isa != FA_ISA_NONE) return &table_avx2;
 #endif
     (void)isa;

@@ -238,13 +238,7 @@ static fa_depthwise_axis depthwise_axis(const axis *a, int64_t residue)
     return d;
 }
 
-/* The memory behind a fa_conv: taps of all phases, then what libxsmm makes. */
-typedef struct shelf {
-    int64_t *tap;
-    char *xsmm;
-} shelf;
-
-static void set_phase(fa_isa isa, fa_conv *c, fa_conv_phase *p, const axis *y, const axis *x, int64_t py, int64_t px, shelf *room)
+static void set_phase(fa_isa isa, fa_conv *c, fa_conv_phase *p, const axis *y, const axis *x, int64_t py, int64_t px, int64_t **tap)
 {
     fa_grid *f = &p->grid;
     f->rows = phase_count(y, py);
@@ -260,17 +254,11 @@ static void set_phase(fa_isa isa, fa_conv *c, fa_conv_phase *p, const axis *y, c
     p->out = (py * c->out_w + px) * c->out_pixel;
     p->w = c->group_floats;
     if (c->vectors) p->depthwise = (fa_depthwise){c->out_c, depthwise_axis(y, py), depthwise_axis(x, px), f->out_row, f->out_col};
-    set_taps(c, f, room->tap, (tap_walk){*y, *x, py, px, 0, 0}, !c->depthwise && c->groups == 1);
-    room->tap += f->taps;
+    set_taps(c, f, *tap, (tap_walk){*y, *x, py, px, 0, 0}, !c->depthwise && c->groups == 1);
+    *tap += f->taps;
     const int64_t terms = f->taps * f->depth;
     c->group_floats += terms * (c->depthwise ? c->out_c : fa_tile_round(c->out_c));
     c->flops += 2.0 * (double)f->rows * (double)f->cols * (double)terms / (double)c->in_pixel * (double)c->channels * (double)f->m * (double)c->groups;
-#if FA_HAVE_XSMM
-    if (isa == FA_ISA_XSMM && !c->depthwise && !f->pairs && f->rows && f->cols && f->taps) {
-        f->xsmm = fa_xsmm_grid_place(room->xsmm, f);
-        room->xsmm += fa_xsmm_grid_bytes(f->taps);
-    }
-#endif
 }
 
 static size_t round_up(size_t bytes)
@@ -283,20 +271,15 @@ static int64_t phase_total(const fa_conv_geometry *g, fa_conv_direction directio
     return direction == FA_CONV_DATA_GRADIENT ? g->stride_h * g->stride_w : 1;
 }
 
-size_t fa_conv_bytes(const fa_conv_geometry *g, fa_isa isa, fa_conv_direction direction)
+size_t fa_conv_bytes(const fa_conv_geometry *g, fa_conv_direction direction)
 {
     const size_t phases = (size_t)phase_total(g, direction), taps = (size_t)(g->kh * g->kw);
-    size_t bytes = round_up(sizeof(fa_conv) + phases * sizeof(fa_conv_phase)) + round_up(taps * sizeof(int64_t));
-#if FA_HAVE_XSMM
-    if (isa == FA_ISA_XSMM) bytes += phases * fa_xsmm_grid_bytes(0) + fa_xsmm_grid_bytes((int64_t)taps);
-#endif
-    (void)isa;
-    return round_up(bytes);
+    return round_up(sizeof(fa_conv) + phases * sizeof(fa_conv_phase)) + round_up(taps * sizeof(int64_t));
 }
 
 const fa_conv *fa_conv_new(fa_arena *arena, fa_isa isa, const fa_conv_geometry *g, fa_conv_direction direction)
 {
-    void *memory = fa_arena_new(arena, fa_conv_bytes(g, isa, direction));
+    void *memory = fa_arena_new(arena, fa_conv_bytes(g, direction));
     return memory ? fa_conv_place(memory, isa, g, direction) : NULL;
 }
 
@@ -305,9 +288,8 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     const axis y = axis_of(g, direction, true), x = axis_of(g, direction, false);
     const int32_t n_phase = (int32_t)phase_total(g, direction);
     fa_conv *c = memory;
-    memset(memory, 0, fa_conv_bytes(g, isa, direction));
-    char *behind = (char *)memory + round_up(sizeof *c + (size_t)n_phase * sizeof *c->phase);
-    shelf room = {(int64_t *)(void *)behind, behind + round_up((size_t)(g->kh * g->kw) * sizeof(int64_t))};
+    memset(memory, 0, fa_conv_bytes(g, direction));
+    int64_t *tap = (int64_t *)(void *)((char *)memory + round_up(sizeof *c + (size_t)n_phase * sizeof *c->phase)); /* of all phases */
     c->channels = y.gradient ? g->out : g->c;
     c->bf16 = g->bf16;
     c->in_pixel = fa_bf16_pixel(g->bf16, c->channels);
@@ -339,7 +321,7 @@ const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *g
     c->padded_h = c->top + (high_y >= c->in_h ? high_y + 1 : c->in_h);
     c->padded_w = c->left + (high_x >= c->in_w ? high_x + 1 : c->in_w);
 
-    for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, phase_of(&y, i / x.phases), phase_of(&x, i % x.phases), &room);
+    for (int32_t i = 0; i < n_phase; i++) set_phase(isa, c, &c->phase[i], &y, &x, phase_of(&y, i / x.phases), phase_of(&x, i % x.phases), &tap);
     for (int32_t i = 0; i < n_phase; i++) c->gaps |= c->phase[i].grid.taps == 0;
     const fa_grid *f = &c->phase[0].grid;
     c->rows = c->bf16 && g->kh * g->kw == 1 && c->in_h == c->out_h && c->in_w == c->out_w && c->padded_h == c->in_h && c->padded_w == c->in_w && n_phase == 1;

@@ -49,7 +49,7 @@ typedef struct fa_conv fa_conv;
 
 /* Lives in the arena, or in `memory` of fa_conv_bytes(), aligned to FA_ALIGN, which must stay where it is. NULL: out of memory. */
 const fa_conv *fa_conv_new(fa_arena *arena, fa_isa isa, const fa_conv_geometry *geometry, fa_conv_direction direction);
-size_t fa_conv_bytes(const fa_conv_geometry *geometry, fa_isa isa, fa_conv_direction direction);
+size_t fa_conv_bytes(const fa_conv_geometry *geometry, fa_conv_direction direction);
 const fa_conv *fa_conv_place(void *memory, fa_isa isa, const fa_conv_geometry *geometry, fa_conv_direction direction);
 size_t fa_conv_scratch(const fa_conv *conv, int32_t threads); /* bytes, whatever the number of images; threads: of fa_conv_data.pool, 1 without */
 double fa_conv_flops(const fa_conv *conv);   /* of one image */

@@ -44,21 +44,21 @@ bool fa_cpu_vnni(void)
 
 bool fa_kernels_have(fa_isa isa)
 {
-    /* A build without both libraries is the one that runs the same everywhere: it takes the reference operators. */
-    if (isa == FA_ISA_AVX2) return (FA_HAVE_XSMM || FA_HAVE_BLIS) && fa_cpu_avx2();
-    if (isa == FA_ISA_XSMM) return FA_HAVE_XSMM && fa_cpu_avx2();
+    /* A build without them is the one that runs the same everywhere: it takes the reference operators. */
+    if (isa == FA_ISA_AVX2) return FA_HAVE_KERNELS && fa_cpu_avx2();
+    if (isa == FA_ISA_AVX512) return FA_HAVE_KERNELS && fa_cpu_avx2() && fa_cpu_avx512();
     return true;
 }
 
 fa_isa fa_kernels_isa(void)
 {
-    if (fa_kernels_have(FA_ISA_XSMM) && fa_cpu_avx512()) return FA_ISA_XSMM;
+    if (fa_kernels_have(FA_ISA_AVX512)) return FA_ISA_AVX512;
     return fa_kernels_have(FA_ISA_AVX2) ? FA_ISA_AVX2 : FA_ISA_NONE;
 }
 
 int64_t fa_kernels_bf16(void)
 {
-    return fa_kernels_isa() == FA_ISA_XSMM && fa_cpu_bf16() ? FA_BF16_PAIRS : FA_BF16_ROUNDED;
+    return fa_kernels_isa() == FA_ISA_AVX512 && fa_cpu_bf16() ? FA_BF16_PAIRS : FA_BF16_ROUNDED;
 }
 
 bool fa_kernels_available(void)
@@ -70,7 +70,7 @@ const char *fa_kernels_name(void)
 {
     switch (fa_kernels_isa()) {
     case FA_ISA_AVX2: return FA_HAVE_BLIS ? "avx2+blis" : "avx2";
-    case FA_ISA_XSMM: return FA_HAVE_BLIS ? "libxsmm+blis avx512" : "libxsmm avx512";
+    case FA_ISA_AVX512: return FA_HAVE_BLIS ? "avx512+blis" : "avx512";
     default: return "none";
     }
 }

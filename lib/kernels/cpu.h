@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-#ifndef FA_HAVE_XSMM
-#define FA_HAVE_XSMM 0
+#ifndef FA_HAVE_KERNELS
+#define FA_HAVE_KERNELS 0
 #endif
 #ifndef FA_HAVE_BLIS
 #define FA_HAVE_BLIS 0

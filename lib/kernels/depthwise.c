@@ -19,7 +19,7 @@ typedef struct passes {
 
 void fa_depthwise_run(fa_isa isa, const fa_depthwise *p, const fa_depthwise_data *d)
 {
-    const passes *at = isa == FA_ISA_XSMM && fa_cpu_avx512() ? passes_avx512 : passes_avx2;
+    const passes *at = isa == FA_ISA_AVX512 ? passes_avx512 : passes_avx2;
     while (at->taps && (p->x.gap != 1 || at->taps != p->x.taps || at->step != p->x.step)) at++;
     at->run(p, d);
 }

@@ -25,7 +25,7 @@ typedef struct sums {
 
 void fa_depthwise_weights(fa_isa isa, const fa_depthwise *p, const fa_depthwise_sums *s)
 {
-    const sums *at = isa == FA_ISA_XSMM && fa_cpu_avx512() ? sums_avx512 : sums_avx2;
+    const sums *at = isa == FA_ISA_AVX512 ? sums_avx512 : sums_avx2;
     while (at->taps && (p->x.gap != 1 || at->taps != p->x.taps || at->step != p->x.step)) at++;
     (at->square && p->y.taps == at->taps ? at->square : at->rows)(p, s);
 }

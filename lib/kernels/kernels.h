@@ -9,11 +9,11 @@
  * where one is given (base/pool.h), and allocate only when an object is made. */
 typedef enum fa_isa {
     FA_ISA_NONE,
-    FA_ISA_AVX2, /* this library's own kernels, AVX2 and FMA */
-    FA_ISA_XSMM, /* kernels that libxsmm makes for the CPU at hand; what it cannot make is done by the AVX2 ones */
+    FA_ISA_AVX2,   /* and FMA */
+    FA_ISA_AVX512, /* F, DQ, BW, VL; what has no kernels of its own there runs on those of AVX2 */
 } fa_isa;
 
-/* The fastest measured: libxsmm where the CPU has AVX-512, the library's own where it has AVX2. FA_ISA_NONE: only the reference operators exist. */
+/* The widest that the CPU has. FA_ISA_NONE: only the reference operators exist. */
 fa_isa fa_kernels_isa(void);
 bool fa_kernels_available(void);
 
@@ -22,7 +22,7 @@ enum { FA_BF16_NONE, FA_BF16_ROUNDED, FA_BF16_PAIRS };
 /* The faster of the last two on this CPU. */
 int64_t fa_kernels_bf16(void);
 
-/* "avx2", "libxsmm avx512", with "+blis" where second moments go there; "none". */
+/* "avx2", "avx512", with "+blis" where second moments go there; "none". */
 const char *fa_kernels_name(void);
 
 /* True when this build can make objects for `isa` on this CPU: lets tests reach the sets that are not the first choice. */

@@ -2,6 +2,7 @@
 #include "kernels/outer.h"
 
 #include "kernels/blis.h"
+#include "kernels/cpu.h"
 
 static fa_outer_grid grid_of(const fa_outer *o)
 {

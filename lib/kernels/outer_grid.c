@@ -35,7 +35,7 @@ static void plain(const fa_outer_grid *g)
 static void run(fa_isa isa, const fa_outer_grid *g)
 {
 #if FA_HAVE_AVX2
-    if (isa == FA_ISA_XSMM && fa_cpu_avx512()) {
+    if (isa == FA_ISA_AVX512) {
         run_avx512(g);
         return;
     }

@@ -40,7 +40,7 @@ static float dot(fa_isa isa, const dots *from)
     dots d = *from;
     if (d.col == d.length) d.length *= d.cols, d.cols = 1;
 #if FA_HAVE_AVX2
-    if (isa == FA_ISA_XSMM && fa_cpu_avx512()) return dots_avx512(&d);
+    if (isa == FA_ISA_AVX512) return dots_avx512(&d);
     if (isa != FA_ISA_NONE) return dots_avx2(&d);
 #endif
     (void)isa;

@@ -18,7 +18,7 @@
 const fa_rowwise *fa_rowwise_for(fa_isa isa)
 {
 #if FA_HAVE_AVX2
-    if (isa == FA_ISA_XSMM && fa_cpu_avx512()) return &table_avx512;
+    if (isa == FA_ISA_AVX512) return &table_avx512;
     if (isa != FA_ISA_NONE) return &table_avx2;
 #endif
     (void)isa;

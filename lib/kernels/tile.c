@@ -32,18 +32,10 @@ void fa_grid_run(const fa_grid *g, const fa_grid_data *d)
         fa_grid_bf16(g, d);
         return;
     }
-    if (g->isa == FA_ISA_XSMM && g->rows * g->cols > 1 && fa_cpu_avx512()) {
+    if (g->isa == FA_ISA_AVX512 && g->rows * g->cols > 1) { /* one position alone is bound by the weights' way from memory */
         fa_grid_avx512(g, d);
         return;
     }
-#endif
-#if FA_HAVE_XSMM
-    if (g->xsmm && g->rows * g->cols > 1) { /* one position alone is bound by the weights' way from memory */
-        fa_xsmm_grid_run(g, d);
-        return;
-    }
-#endif
-#if FA_HAVE_AVX2
     if (g->isa != FA_ISA_NONE) {
         fa_grid_avx2(g, d);
         return;
@@ -127,11 +119,10 @@ void fa_grid_share(fa_pool *pool, const fa_grid *g, const fa_grid_data *d)
         fa_grid_run(g, d);
         return;
     }
-    const bool rows = fa_grid_is_rows(g), even = g->in_row == g->cols * g->in_col && g->out_row == g->cols * g->out_col;
-    const bool runs = g->xsmm && !g->pairs && (!rows || !fa_cpu_avx512()) && even; /* libxsmm's runs pass over the ends of rows */
+    const bool rows = fa_grid_is_rows(g);
     shared outputs = {g, d, positions == 1 ? ALONE : g->m >= 8 * FA_TILE ? 2 * FA_TILE : FA_TILE, 1}, places = {g, d, rows ? BAND : g->taps == 1 ? 2 : 1, 1}; /* a single row of one tap would be rows of a matrix */
     if (g->m > outputs.unit) outputs.units = g->m / outputs.unit;
-    if (!runs && (rows ? positions >= BAND : g->cols > 1 && g->rows >= places.unit)) places.units = (rows ? positions : g->rows) / places.unit;
+    if (rows ? positions >= BAND : g->cols > 1 && g->rows >= places.unit) places.units = (rows ? positions : g->rows) / places.unit;
     const bool by_outputs = places.units < threads ? outputs.units >= places.units : outputs.units >= threads && terms * g->m > positions * g->depth;
     if (by_outputs) fa_pool_share(pool, outputs.units, cost, some_outputs, &outputs);
     else fa_pool_share(pool, places.units, cost, rows ? some_positions : some_rows, &places);

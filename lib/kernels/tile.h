@@ -25,7 +25,6 @@ typedef struct fa_grid {
     fa_isa isa;
     bool pairs;     /* for fa_cpu_bf16() alone, whatever `isa` */
     bool depthwise; /* depth 1, input and output channels correspond, weights are [tap][m]; for plain loops alone, see depthwise.h */
-    const struct fa_xsmm_grid *xsmm; /* FA_ISA_XSMM: what libxsmm made for this grid; NULL where it could not */
 } fa_grid;
 
 typedef struct fa_grid_data {
@@ -64,10 +63,5 @@ void fa_grid_share(fa_pool *pool, const fa_grid *grid, const fa_grid_data *data)
 void fa_grid_avx2(const fa_grid *grid, const fa_grid_data *data);
 void fa_grid_avx512(const fa_grid *grid, const fa_grid_data *data);
 void fa_grid_bf16(const fa_grid *grid, const fa_grid_data *data);   /* of pairs */
-
-/* Made in `memory` of fa_xsmm_grid_bytes(), zeroed. NULL when libxsmm cannot make the kernels: the AVX2 ones serve then. */
-size_t fa_xsmm_grid_bytes(int64_t taps);
-const struct fa_xsmm_grid *fa_xsmm_grid_place(void *memory, const fa_grid *grid);
-void fa_xsmm_grid_run(const fa_grid *grid, const fa_grid_data *data);
 
 #endif

@@ -88,7 +88,7 @@ typedef void (*sums_fn)(const fa_winograd_block *block, const float *d, float *s
 
 static int set_of(fa_isa isa)
 {
-    return isa == FA_ISA_XSMM && fa_cpu_avx512() ? 2 : isa != FA_ISA_NONE;
+    return isa == FA_ISA_AVX512 ? 2 : isa != FA_ISA_NONE;
 }
 
 #if FA_HAVE_AVX2

@@ -57,12 +57,12 @@ static double conv_rate(fa_context *context, fa_isa isa, const fa_conv_geometry 
     return rate;
 }
 
-static const char *const isa_name[] = {[FA_ISA_AVX2] = "avx2", [FA_ISA_XSMM] = "avx512"};
+static const char *const isa_name[] = {[FA_ISA_AVX2] = "avx2", [FA_ISA_AVX512] = "avx512"};
 static double most[2]; /* fma_peak() of both */
 
 static void print_rate(const char *key, fa_isa isa, double rate)
 {
-    printf(", \"%s_%s_gflops\": %.1f, \"%s_%s_share\": %.3f", key, isa_name[isa], rate, key, isa_name[isa], rate / most[isa == FA_ISA_XSMM]);
+    printf(", \"%s_%s_gflops\": %.1f, \"%s_%s_share\": %.3f", key, isa_name[isa], rate, key, isa_name[isa], rate / most[isa == FA_ISA_AVX512]);
 }
 
 static void print_shape(const int64_t *v, int64_t n)
@@ -82,7 +82,7 @@ int main(void)
                                         {64, 1, 10, 1, 1, 0, 1},  {512, 7, 512, 3, 1, 1, 1}, {784, 1, 512, 1, 1, 0, 1},   {1024, 1, 1024, 1, 1, 0, 1}};
     fa_context *context;
     if (fa_context_create(NULL, &context) != FA_OK) return 1;
-    most[0] = fma_peak(FA_ISA_AVX2), most[1] = fma_peak(FA_ISA_XSMM);
+    most[0] = fma_peak(FA_ISA_AVX2), most[1] = fma_peak(FA_ISA_AVX512);
     printf("{\"fma_peak_avx2_gflops\": %.1f, \"fma_peak_avx512_gflops\": %.1f}\n", most[0], most[1]);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int64_t n = 1; n <= 32; n += 31) {
@@ -90,12 +90,12 @@ int main(void)
             const fa_conv_geometry g = {v[0], v[1], v[1], v[2], o, o, v[6], v[3], v[3], v[4], v[4], 1, 1, v[5], v[5]};
             print_shape(v, n);
             for (int direction = 0; direction < 2; direction++)
-                for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++)
+                for (int isa = FA_ISA_AVX2; isa <= FA_ISA_AVX512; isa++)
                     if (fa_kernels_have(isa)) print_rate(direction ? "gradient" : "forward", isa, conv_rate(context, isa, &g, n, direction));
             fa_conv_geometry rounded = g;
             rounded.bf16 = fa_kernels_bf16();
             for (int direction = 0; direction < 2 && rounded.bf16 == FA_BF16_PAIRS && g.groups == 1; direction++)
-                print_rate(direction ? "gradient_bf16" : "forward_bf16", FA_ISA_XSMM, conv_rate(context, FA_ISA_XSMM, &rounded, n, direction));
+                print_rate(direction ? "gradient_bf16" : "forward_bf16", FA_ISA_AVX512, conv_rate(context, FA_ISA_AVX512, &rounded, n, direction));
             printf("}\n");
             fflush(stdout);
         }
@@ -122,7 +122,7 @@ int main(void)
         for (int64_t n = 1; n <= 32; n *= s < 10 ? 32 : 8) {
             const int64_t *v = filtered[s];
             print_shape((int64_t[]){v[0], v[1], v[2], 3, 1, 1, 1}, n);
-            for (int isa = FA_ISA_AVX2; isa <= FA_ISA_XSMM; isa++)
+            for (int isa = FA_ISA_AVX2; isa <= FA_ISA_AVX512; isa++)
                 for (int64_t m = 0; m <= 1 && fa_kernels_have(isa); m++) {
                     const fa_conv_geometry g = {v[0], v[1], v[1], v[2], v[1], v[1], 1, 3, 3, 1, 1, 1, 1, 1, 1, m};
                     print_rate(m ? "filtered" : "direct", isa, conv_rate(context, isa, &g, n, FA_CONV_FORWARD));

@@ -209,7 +209,7 @@ static void print_convolutions(const fa_plan *plan)
         flops[k] += 2.0 * (double)y->count * (double)(weight[1] * weight[2] * weight[3]);
         seconds_of[k] += profile.least[n][FORWARD];
     }
-    const fa_isa best = fa_kernels_have(FA_ISA_XSMM) ? FA_ISA_XSMM : FA_ISA_AVX2;
+    const fa_isa best = fa_kernels_have(FA_ISA_AVX512) ? FA_ISA_AVX512 : FA_ISA_AVX2;
     const double peak = fma_peak(best);
     printf("{\"fma_peak_gflops\": %.1f, \"read_gb_s\": %.1f", peak, read_bandwidth());
     for (int k = 0; k < 3; k++)

@@ -54,8 +54,8 @@ static inline double fma_peak(fa_isa isa)
 {
     float sink = 0;
 #if FA_HAVE_AVX2
-    const double flops = 2.0 * SUMS * FMA_ROUNDS * (isa == FA_ISA_XSMM ? 16 : 8);
-    if (fa_kernels_have(isa)) return flops / seconds(isa == FA_ISA_XSMM ? fma_avx512 : fma_avx2, &sink) * 1e-9;
+    const double flops = 2.0 * SUMS * FMA_ROUNDS * (isa == FA_ISA_AVX512 ? 16 : 8);
+    if (fa_kernels_have(isa)) return flops / seconds(isa == FA_ISA_AVX512 ? fma_avx512 : fma_avx2, &sink) * 1e-9;
 #endif
     (void)sink, (void)isa;
     return 0;

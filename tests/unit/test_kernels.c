@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const fa_isa isas[] = {FA_ISA_NONE, FA_ISA_AVX2, FA_ISA_XSMM};
+static const fa_isa isas[] = {FA_ISA_NONE, FA_ISA_AVX2, FA_ISA_AVX512};
 #define N_ISA 3
 
 static fa_context *context;
@@ -93,7 +93,7 @@ static void by_definition(const fa_conv_geometry *g, int64_t n, bool gradient, c
 /* Whether the set makes objects for this geometry: bfloat16 in pairs belongs to one alone. */
 static bool serves(fa_isa isa, const fa_conv_geometry *g)
 {
-    return fa_kernels_have(isa) && (g->bf16 != FA_BF16_PAIRS || (isa == FA_ISA_XSMM && fa_cpu_bf16()));
+    return fa_kernels_have(isa) && (g->bf16 != FA_BF16_PAIRS || (isa == FA_ISA_AVX512 && fa_cpu_bf16()));
 }
 
 static void round_all(int64_t n, float *x)

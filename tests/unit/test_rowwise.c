@@ -13,7 +13,7 @@
 
 /* What transformers do to rows, and products of computed matrices, against the definitions in double precision. */
 
-static const fa_isa isas[] = {FA_ISA_AVX2, FA_ISA_XSMM};
+static const fa_isa isas[] = {FA_ISA_AVX2, FA_ISA_AVX512};
 #define N_ISA 2
 static uint64_t stream;
 
