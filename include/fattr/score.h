@@ -34,7 +34,7 @@ typedef struct fa_scorer_options {
                                 *   2 threads, inputs of a batch are shared, and each thread has memory as a scorer of max_batch / threads; single inputs, and batches of a scorer with a
                                 *   smaller max_batch, are shared node by node: rows or channels of each layer, which takes workspaces of the kernels for each thread. The same bits for
                                 *   any number. Threads without work look for some for a tenth of a millisecond within a call and half of that after it, then they sleep. What takes less
-                                *   than about 20 microseconds is done by the caller alone. 1 to 256; default 1. An output_gradient is called from any of them */
+                                *   than about 0.4 milliseconds is done by the caller alone. 1 to 256; default 1. An output_gradient is called from any of them */
     int32_t signatures;        /**< gradient sketches: FA_SIGNATURES_..., default FA_SIGNATURES_INT16. What it changes is in docs/method.md; cone, span and residual take the sketch's own
                                 *   signatures for what references share among themselves */
 } fa_scorer_options;

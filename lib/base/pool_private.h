@@ -19,6 +19,7 @@ typedef struct fa_sharing {
     bool led;             /* a thread leads, for an executor's calls */
     int32_t arrived;      /* of these */
     double least;         /* what a range costs at least */
+    double call;          /* what a call costs at least that is worth leading */
     atomic_bool open;     /* a thread leads, and may share */
     atomic_int inside;    /* others that look for ranges */
     atomic_int here;      /* these, and those that are on their way */

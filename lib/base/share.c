@@ -5,9 +5,6 @@
 #include <sched.h>
 #include <time.h>
 
-/* A score or a run that costs less is over before sleeping threads are awake. */
-#define LEAD_LEAST 5e6
-
 /* Nanoseconds that threads look for work without sleeping, and of these without giving way to other threads. */
 #define HELP_NS 100000
 #define KEEN_NS 20000
@@ -190,5 +187,5 @@ void fa_pool_share(fa_pool *p, int64_t n, double cost, void (*body)(void *user, 
 
 bool fa_pool_pays(const fa_pool *p, double cost)
 {
-    return fa_pool_threads(p) > 1 && cost >= LEAD_LEAST;
+    return fa_pool_threads(p) > 1 && cost >= p->sharing.call;
 }

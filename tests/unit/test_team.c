@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several threads over the inputs of a batch, the library's or the host's. */
 #include "base/context.h"
-#include "base/pool.h"
+#include "base/pool_private.h"
+#include "score/scorer.h"
 #include "small_models.h"
 
 #include <math.h>
@@ -123,6 +124,7 @@ static fa_scorer *scorer_of(const bench *b, int32_t max_batch, int32_t threads)
     o.threads = threads;
     o.want_residual = 1;
     OK(fa_scorer_create(b->sketch, b->model, &o, &s));
+    if (s->pool) s->pool->sharing.call = 0; /* small networks are shared here, too */
     return s;
 }
 
