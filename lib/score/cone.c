@@ -24,11 +24,12 @@
 #define WORTH 0.3f /* a coordinate moves along with the one of the largest step when its own is more than this share of that */
 #define ALTERNATIONS 12
 #define BLOCK_TRIES 5       /* block exchanges without progress before single ones */
-#define TOLERANCE 1e-5f     /* of the gradient: couplings are no more exact */
-#define RESIDUAL 5e-6f      /* in length, of the weights above zero */
+#define TOLERANCE 1e-5      /* of the gradient, at a ridge of 1: couplings are no more exact. By the ridge, since weights are wrong by no more than the gradient over the ridge, down to */
+#define LEAST_TOLERANCE 2e-6 /* which sums in fp32 can tell */
+#define RESIDUAL 0.4f       /* of the tolerance: in length, of the weights above zero */
 #define FIRST_RESIDUAL 1e-3f /* of the first round, after which the set changes anyway */
 #define LEAST_STEP 1e-6f
-#define MOST_ROUNDS 300
+#define MOST_ROUNDS 1000    /* a ridge of 1e-3 can take six hundred */
 #define LARGE 1e30f
 
 struct fa_cone {
@@ -37,6 +38,7 @@ struct fa_cone {
     const float *gram;
     int64_t n, ld, capacity; /* ld: length of a row of `gram` */
     double ridge;
+    float tolerance;
     float *gradient; /* [n] c - (gram + ridge I) w */
     float *w;        /* [n] */
     uint8_t *inside; /* [n] in the passive set */
@@ -77,6 +79,7 @@ fa_status fa_cone_create(fa_context *context, const fa_dot_kernels *kernels, con
     fa_cone *o = fa_new(context, sizeof *o);
     if (!o) return FA_ERR_MEMORY;
     *o = (fa_cone){.context = context, .kernels = kernels, .gram = gram, .n = n, .ld = n, .capacity = capacity, .ridge = fa_ridge_used(ridge)};
+    o->tolerance = (float)fmax(fmin(TOLERANCE, TOLERANCE * o->ridge), LEAST_TOLERANCE);
     o->arena.context = context;
     o->gradient = fa_arena_array(&o->arena, (size_t)n, sizeof *o->gradient);
     o->w = fa_arena_array(&o->arena, (size_t)n, sizeof *o->w);
@@ -243,7 +246,7 @@ static int64_t wrong_side(const fa_cone *o, int64_t m, int64_t *largest)
             if (o->set[k] > *largest) *largest = o->set[k];
         }
     for (int64_t j = 0; j < o->n; j++)
-        if (o->gradient[j] > TOLERANCE && !o->inside[j]) {
+        if (o->gradient[j] > o->tolerance && !o->inside[j]) {
             count++;
             if (j > *largest) *largest = j;
         }
@@ -268,7 +271,7 @@ static int64_t exchange(fa_cone *o, int64_t only, int64_t *m)
     for (int64_t j = 0; j < o->n; j++) {
         if (o->inside[j] == 2) {
             o->inside[j] = 0;
-        } else if (o->gradient[j] > TOLERANCE && !o->inside[j] && (only < 0 || only == j)) {
+        } else if (o->gradient[j] > o->tolerance && !o->inside[j] && (only < 0 || only == j)) {
             if (kept == o->capacity) return -1;
             o->inside[j] = 1;
             o->set[kept++] = j;
@@ -344,7 +347,7 @@ static bool alternate(fa_cone *o, const float *c, int64_t without, int64_t *m, f
     float share = FIRST_SHARE, grow = LARGE, held;
     e->m = 0;
     for (int round = 0; round < ALTERNATIONS; round++) {
-        if (grow > TOLERANCE) work->steps += descend(o, share, 0, 2 * o->n, m);
+        if (grow > o->tolerance) work->steps += descend(o, share, 0, 2 * o->n, m);
         share = NEXT_SHARE;
         if (*m == o->capacity && *m < o->n) return false;
         work->rounds++;
@@ -353,14 +356,14 @@ static bool alternate(fa_cone *o, const float *c, int64_t without, int64_t *m, f
             e->weight[k] = o->w[o->set[k]];
             e->residual[k] = o->gradient[o->set[k]];
         }
-        if (!fa_conjugate_solve(e, round ? RESIDUAL : FIRST_RESIDUAL, &work->conjugate)) return false;
+        if (!fa_conjugate_solve(e, round ? RESIDUAL * o->tolerance : FIRST_RESIDUAL, &work->conjugate)) return false;
         for (int64_t k = 0; k < *m; k++) {
             o->x[k] = e->weight[k];
             o->w[o->set[k]] = e->weight[k];
         }
         gradient(o, c, without, *m);
         violations(o, *m, &grow, &held);
-        if (!(grow > TOLERANCE || held > TOLERANCE)) return true;
+        if (!(grow > o->tolerance || held > o->tolerance)) return true;
     }
     return false;
 }
