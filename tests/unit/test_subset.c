@@ -126,7 +126,7 @@ START_TEST(by_hand)
         }
         ck_assert_double_eq_tol(outside, 0, 1e-9);
         OK(fa_cone_create(context, kernels, gram, n, 1, &cone));
-        ck_assert_double_eq_tol(r[1].score, fa_cone_solve(cone, c, -1, w, NULL), 1e-6);
+        ck_assert_double_eq_tol(r[1].score, fa_cone_solve(cone, c, -1, w, NULL), 1e-5); /* what the gradient is solved to */
         fa_cone_destroy(cone);
         for (int64_t k = 0; k < n; k++) ck_assert_double_eq_tol((double)r[1].weights[member[k]], (double)w[k], 1e-4);
         ck_assert_double_eq_tol(r[1].scores[FA_SCORE_MEAN], -mean, 1e-6);
