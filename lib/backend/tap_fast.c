@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/rewrite.h"
 #include "backend/tap_gradient.h"
+#include "backend/tap_order.h"
 #include "backend/tap_rows.h"
 #include "base/pool.h"
 #include "kernels/conv.h"
@@ -44,26 +45,15 @@ static const fa_tap_ops *others_for(const fa_tap *t, int64_t k_in, int64_t k_out
     return gradient ? &fa_tap_ops_gradient : others(t);
 }
 
-/* Multiplications behind the projection of the input: every pixel of d is projected, or the sums of d are. */
-static double early_products(const fa_tap *t, int64_t k_in, int64_t k_out)
-{
-    return (double)(t->oh * t->ow) * (double)k_out * (double)(t->out + k_in);
-}
-
-static double late_products(const fa_tap *t, int64_t k_in, int64_t k_out)
-{
-    return (double)k_in * (double)t->out * (double)(t->oh * t->ow + k_out);
-}
-
 static bool is_late(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    return late_products(t, k_in, k_out) < early_products(t, k_in, k_out);
+    return fa_tap_is_late(t->oh * t->ow, t->out, k_in, k_out);
 }
 
 static double products(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    const double behind = is_late(t, k_in, k_out) ? late_products(t, k_in, k_out) : early_products(t, k_in, k_out);
-    return (double)(t->oh * t->ow) * (double)in_of(t) * (double)k_in + behind;
+    const int64_t positions = t->oh * t->ow;
+    return (double)positions * (double)in_of(t) * (double)k_in + fa_tap_products_behind(positions, t->out, k_in, k_out);
 }
 
 /* Whether projecting is no more work than the weight gradient and its projection; sums of outer products run somewhat slower than convolutions do. */
@@ -156,12 +146,18 @@ static bool by_shifts(const fa_tap *t, const fa_conv_geometry *g)
     return permutes(t) && !t->padded && fa_patches_may(g);
 }
 
+/* What summing patches takes beside the sums. */
+static size_t patches_bytes(const fa_tap *t, const fa_conv_geometry *g)
+{
+    return by_shifts(t, g) ? align(fa_patches_scratch(g)) : floats(POSITIONS * ld_of(in_of(t)));
+}
+
 static size_t moments_scratch(const fa_tap *t)
 {
     fa_conv_geometry g;
     if (!is_fast(t, &g)) return others(t)->moments_scratch(t);
     const int64_t in = in_of(t);
-    return (by_shifts(t, &g) ? align(fa_patches_scratch(&g)) : floats(POSITIONS * ld_of(in))) + (permutes(t) ? floats(in * in) : 0);
+    return patches_bytes(t, &g) + (permutes(t) ? floats(in * in) : 0);
 }
 
 static size_t packed_size(const fa_tap *t, int64_t k_in, int64_t k_out)
@@ -186,12 +182,6 @@ static void pack(const fa_tap *t, const float *p_in, int64_t k_in, const float *
     fa_conv_pack(&p.in, FA_CONV_FORWARD, p_in, 1, kernel * k_in, k_in, (float *)(void *)(to + p.p_in));
     fa_conv_pack(&p.out, FA_CONV_FORWARD, p_out, 1, k_out, k_out, (float *)(void *)(to + p.p_out));
     if (t->has_bias) memcpy(to + p.bias, p_in + t->c * kernel * k_in, (size_t)k_in * sizeof(float));
-}
-
-/* Adds to a block the sum over `positions` of x times y, rows of k_in and of `width` numbers. */
-static void sum_products(fa_pool *pool, int64_t positions, int64_t k_in, int64_t width, const float *x, const float *y, float *block)
-{
-    fa_outer_grid_run(fa_kernels_isa(), &(fa_outer_grid){.images = 1, .rows = 1, .cols = positions, .ni = k_in, .nj = width, .x = x, .y = y, .x_col = k_in, .y_col = width, .c = block, .ldc = width, .pool = pool});
 }
 
 static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_out, float *block, int64_t stride, void *scratch)
@@ -227,11 +217,11 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
         for (int64_t k = 0; k < n; k++) {
             float *to = block + (i + k) * stride;
             if (!late) {
-                sum_products(t->pool, positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, to);
+                fa_outer_run(fa_kernels_isa(), &(fa_outer){positions, k_in, k_out, u + k * positions * k_in, v + k * positions * k_out, k_in, k_out, to, k_out, t->pool});
                 continue;
             }
             memset(v, 0, (size_t)(k_in * t->out) * sizeof *v);
-            sum_products(t->pool, positions, k_in, t->out, u + k * positions * k_in, d + k * t->d_n, v);
+            fa_outer_run(fa_kernels_isa(), &(fa_outer){positions, k_in, t->out, u + k * positions * k_in, d + k * t->d_n, k_in, t->out, v, t->out, t->pool});
             out.n = k_in, out.in = v, out.residual = out.out = to;
             fa_conv_run(kernel_out, &out);
         }
@@ -308,10 +298,9 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
     const int64_t total = t->n * t->oh * t->ow, in = in_of(t);
     if (G) fa_outer_symmetric(isa, total, t->out, t->d, t->out, G, t->out);
     if (!A) return;
-    const bool shifts = by_shifts(t, &g);
-    float *sum = permutes(t) ? (float *)(void *)((char *)scratch + (shifts ? align(fa_patches_scratch(&g)) : floats(POSITIONS * ld_of(in)))) : A;
+    float *sum = permutes(t) ? (float *)(void *)((char *)scratch + patches_bytes(t, &g)) : A;
     if (sum != A) memset(sum, 0, (size_t)(in * in) * sizeof *sum);
-    if (shifts) fa_patches_moments(isa, &g, t->n, t->a, t->has_bias, sum, in, scratch);
+    if (by_shifts(t, &g)) fa_patches_moments(isa, &g, t->n, t->a, t->has_bias, sum, in, scratch);
     else gathered_moments(t, isa, scratch, sum);
     if (sum != A) add_permuted(t, sum, in, A);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backend/tap_rows.h"
 #include "backend/rewrite.h"
+#include "backend/tap_order.h"
 #include "kernels/multiply.h"
 #include "kernels/outer.h"
 
@@ -13,9 +14,6 @@
 
 /* Rows that are gathered, or projected, at once. */
 #define ROWS 256
-
-/* Outer products of this many rows and more are summed by wide tiles. */
-#define LONG 32
 
 bool fa_tap_rows_takes(const fa_tap *t)
 {
@@ -75,20 +73,9 @@ static size_t floats(int64_t n)
     return ((size_t)n * sizeof(float) + FA_ALIGN - 1) / FA_ALIGN * FA_ALIGN;
 }
 
-/* Multiplications behind the projection of the input: every row of D is projected, or its sums are. */
-static double early_products(const fa_tap *t, int64_t k_in, int64_t k_out)
-{
-    return (double)positions(t) * (double)k_out * (double)(t->out + k_in);
-}
-
-static double late_products(const fa_tap *t, int64_t k_in, int64_t k_out)
-{
-    return (double)k_in * (double)t->out * (double)(positions(t) + k_out);
-}
-
 static bool is_late(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    return late_products(t, k_in, k_out) < early_products(t, k_in, k_out);
+    return fa_tap_is_late(positions(t), t->out, k_in, k_out);
 }
 
 /* Projections that have been packed: offsets in bytes. */
@@ -145,17 +132,7 @@ static void project(const fa_tap *t, const side *s, int64_t i, int64_t n, const 
     for (int64_t y = 0; y < (even ? 1 : t->h); y++, x.a += s->step_h, x.c += t->w * k) fa_multiply_run(fa_kernels_isa(), &x);
 }
 
-/* Adds to block [k_in, k_out] the sums of the rows of u [rows, k_in] times those of v. */
-static void sum_products(fa_pool *pool, int64_t rows, int64_t k_in, int64_t k_out, const float *u, const float *v, float *block)
-{
-    if (rows < LONG) fa_outer_run(fa_kernels_isa(), &(fa_outer){rows, k_in, k_out, u, v, k_in, k_out, block, k_out});
-    else
-        fa_outer_grid_run(fa_kernels_isa(),
-                          &(fa_outer_grid){.images = 1, .rows = 1, .cols = rows, .ni = k_in, .nj = k_out, .x = u, .y = v, .x_col = k_in, .y_col = k_out, .c = block, .ldc = k_out,
-                                           .pool = pool});
-}
-
-/* The same of input i's rows of D, whose sums with those of u, [k_in, out] in `sums`, are projected. */
+/* Adds to block [k_in, k_out] the projected sums of the rows of u [rows, k_in] times input i's rows of D, [k_in, out] in `sums`. */
 static void sum_late(const fa_tap *t, int64_t i, int64_t k_in, int64_t k_out, const float *u, const float *packed, float *sums, float *block)
 {
     memset(sums, 0, (size_t)(k_in * t->out) * sizeof *sums);
@@ -179,7 +156,7 @@ static void blocks(const fa_tap *t, const void *packed, int64_t k_in, int64_t k_
             float *to = block + (i + k) * stride;
             const float *x = u + k * rows * k_in;
             if (late) sum_late(t, i + k, k_in, k_out, x, within(packed, p.out), v, to);
-            else sum_products(t->pool, rows, k_in, k_out, x, v + k * rows * k_out, to);
+            else fa_outer_run(fa_kernels_isa(), &(fa_outer){rows, k_in, k_out, x, v + k * rows * k_out, k_in, k_out, to, k_out, t->pool});
         }
     }
 }
@@ -211,8 +188,7 @@ static void moments(const fa_tap *t, float *A, float *G, void *scratch)
 
 static double flops(const fa_tap *t, int64_t k_in, int64_t k_out)
 {
-    const double behind = is_late(t, k_in, k_out) ? late_products(t, k_in, k_out) : early_products(t, k_in, k_out);
-    return 2 * ((double)positions(t) * (double)(t->c + t->has_bias) * (double)k_in + behind);
+    return 2 * ((double)positions(t) * (double)(t->c + t->has_bias) * (double)k_in + fa_tap_products_behind(positions(t), t->out, k_in, k_out));
 }
 
 const fa_tap_ops fa_tap_ops_rows = {scratch_bytes, moments_scratch, moments, packed_size, pack, blocks, flops};

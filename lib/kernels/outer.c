@@ -6,7 +6,7 @@
 
 static fa_outer_grid grid_of(const fa_outer *o)
 {
-    return (fa_outer_grid){.images = 1, .rows = 1, .cols = o->n, .ni = o->ni, .nj = o->nj, .x = o->x, .y = o->y, .x_col = o->ldx, .y_col = o->ldy, .c = o->c, .ldc = o->ldc};
+    return (fa_outer_grid){.images = 1, .rows = 1, .cols = o->n, .ni = o->ni, .nj = o->nj, .x = o->x, .y = o->y, .x_col = o->ldx, .y_col = o->ldy, .c = o->c, .ldc = o->ldc, .pool = o->pool};
 }
 
 void fa_outer_run(fa_isa isa, const fa_outer *o)
@@ -44,7 +44,7 @@ void fa_outer_symmetric(fa_isa isa, int64_t n, int64_t k, const float *x, int64_
     }
 #endif
     for (int64_t p = 0; p < n; p += SPAN) {
-        const fa_outer o = {n - p < SPAN ? n - p : SPAN, k, k, x + p * ldx, x + p * ldx, ldx, ldx, c, ldc};
+        const fa_outer o = {n - p < SPAN ? n - p : SPAN, k, k, x + p * ldx, x + p * ldx, ldx, ldx, c, ldc, NULL};
         const fa_outer_grid grid = grid_of(&o);
         fa_outer_grid_triangle(isa, &grid);
     }

@@ -14,6 +14,7 @@ typedef struct fa_outer {
     int64_t ldx, ldy;
     float *c;
     int64_t ldc;
+    fa_pool *pool; /* whose threads share rows or columns of c; or NULL */
 } fa_outer;
 
 void fa_outer_run(fa_isa isa, const fa_outer *outer);
